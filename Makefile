@@ -1,0 +1,40 @@
+# Every target sets up what it needs: Python 3.11 or newer, pip and make are enough.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+TORCH := torch==2.14.1 torchvision==0.29.1
+
+.PHONY: install demo test check docs model
+
+install: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "synthorax needs Python 3.11 or newer; name one: make install PYTHON=python3.12" >&2; exit 2; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install $(TORCH)
+	$(BIN)/python -m pip install -e ".[dev]"
+	touch $@
+
+demo: install
+	$(BIN)/synthorax demo --out runs/demo
+
+test: install
+	$(BIN)/pytest
+
+check: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest tests/house/test_imports.py
+
+docs: install
+	$(BIN)/python docs/build.py
+
+# The embedded model from nothing: hours on a few cores; each command goes on where it was stopped.
+RECIPES := src/synthorax/diffusion/recipes
+model: install
+	$(BIN)/synthorax phantom sample --n 6000 --seed 1 --size 256 --out runs/model/patients
+	$(BIN)/synthorax train autoencoder $(RECIPES)/autoencoder.yaml
+	$(BIN)/synthorax train diffusion $(RECIPES)/diffusion.yaml
+	$(BIN)/synthorax models export runs/model/diffusion src/synthorax/diffusion/embedded

@@ -1,0 +1,118 @@
+"""The command line: one command a room, each a thin shell around a public function.
+
+A command's module is imported when the command is used (or listed), and imports torch and the like only
+inside its function, so that ``synthorax --help`` answers at once.
+"""
+
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import import_module
+from typing import Annotated
+
+import typer
+from typer.core import TyperGroup
+from typer.exceptions import Abort, TyperException
+from typer.main import get_command, get_group
+
+from synthorax import __version__
+from synthorax.errors import SynthoraxError
+
+RESEARCH_ONLY = "Research only, not for diagnosis."
+EPILOG = f"{RESEARCH_ONLY} --debug shows the traceback of an error."
+
+#: Panel of the help -> command -> ``module:attribute`` below ``synthorax.cli``; a Typer app is a group of
+#: commands, a function is one command.
+COMMANDS = {
+    "Look": {"report": "report:report", "doctor": "doctor:doctor"},
+}
+_WHERE = {name: (panel, target) for panel, commands in COMMANDS.items() for name, target in commands.items()}
+
+
+class _LazyCommands(Mapping):
+    """Command name -> command, imported when asked for."""
+
+    def __getitem__(self, name: str):
+        panel, target = _WHERE[name]
+        module, attribute = target.split(":")
+        found = getattr(import_module(f"synthorax.cli.{module}"), attribute)
+        if isinstance(found, typer.Typer):
+            command = get_group(found)
+        else:
+            single = typer.Typer(add_completion=False)
+            single.command(name)(found)
+            command = get_command(single)
+        command.name, command.epilog, command.rich_help_panel = name, EPILOG, panel
+        return command
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_WHERE)
+
+    def __len__(self) -> int:
+        return len(_WHERE)
+
+
+class _Group(TyperGroup):
+    def __init__(self, **options):
+        super().__init__(**{**options, "commands": _LazyCommands()})
+
+
+def _no_exit_code(value: object, **options: object) -> None:
+    """What a command returns is for Python callers and never the exit code."""
+
+
+app = typer.Typer(cls=_Group, add_completion=False, no_args_is_help=True, result_callback=_no_exit_code)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"synthorax {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def synthorax(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an error; works after any command too.")
+    ] = False,
+) -> None:
+    """Find what a chest X-ray dataset does not cover, make exactly those radiographs, prove that they help.
+
+    Research only, not for diagnosis.
+    """
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line and return its exit code: 0 done, 1 rows rejected under ``--strict``, 2 refused.
+
+    Args:
+        arguments: the words after ``synthorax``. ``--debug`` may stand anywhere among them.
+    """
+    debug = "--debug" in arguments
+    try:
+        words = [word for word in arguments if word != "--debug"]
+        return get_command(app).main(args=words, prog_name="synthorax", standalone_mode=False) or 0
+    except (SynthoraxError, TyperException, OSError) as error:
+        if debug or (isinstance(error, OSError) and error.filename is None):
+            raise
+        message = error.format_message() if isinstance(error, TyperException) else str(error)
+        if message.strip():
+            print(f"error: {' '.join(message.split())}", file=sys.stderr)
+        return 2
+    except Abort:
+        print("stopped.", file=sys.stderr)
+        return 130
+
+
+def main() -> None:
+    """The ``synthorax`` script."""
+    try:
+        code = run(sys.argv[1:])
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    raise SystemExit(code)
