@@ -1,0 +1,165 @@
+"""Reading a vocabulary's YAML and saying, in one sentence with the line, what is wrong with it."""
+
+import itertools
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from synthorax.concepts.vocabulary import Concept, Policy, Relabel, Vocabulary
+from synthorax.errors import InputError
+
+STATES = ("asserted", "uncertain", "negated", "historical")
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class _ConceptEntry(_Strict):
+    label: str
+    prompt: str
+    sided: bool = True
+    phrases: list[str] = Field(default_factory=list)
+    cautious: list[str] = Field(default_factory=list)
+    not_these: list[str] = Field(default_factory=list)
+    together: list[tuple[list[str], list[str]]] = Field(default_factory=list)
+
+
+class _RelabelEntry(_Strict):
+    concept: str
+    label: str
+    unless_any_of: list[str] = Field(min_length=1)
+
+
+class _PolicyEntry(_Strict):
+    counts_as_present: list[str]
+    relabel: list[_RelabelEntry] = Field(default_factory=list)
+
+
+class _VocabularyEntry(_Strict):
+    name: str
+    description: str = ""
+    unremarkable: str = "unremarkable"
+    labels: list[str]
+    concepts: dict[str, _ConceptEntry]
+    never_together: list[list[str]] = Field(default_factory=list)
+    policies: dict[str, _PolicyEntry]
+
+
+def expand(phrase: str) -> list[str]:
+    """'(hilar | mediastinal) adenopathy' -> both wordings; an empty choice leaves the word out."""
+    pieces = [[choice.strip() for choice in piece.split("|")] for piece in re.split(r"[()]", phrase)]
+    return list(
+        dict.fromkeys(" ".join(" ".join(words).split()).lower() for words in itertools.product(*pieces))
+    )
+
+
+def plural(phrase: str) -> str:
+    """The regular plural of a phrase's last word; a wrong one does no harm, it never occurs."""
+    if phrase.endswith(("s", "x", "ch")):
+        return phrase + "es"
+    return phrase[:-1] + "ies" if phrase.endswith("y") and phrase[-2] not in "aeiou" else phrase + "s"
+
+
+def read_vocabulary(path: Path) -> Vocabulary:
+    """Read and check one vocabulary.
+
+    Raises:
+        InputError: not YAML, or a key missing, unknown or wrong; the sentence names file, line and key.
+    """
+    try:
+        node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+        entry = _VocabularyEntry.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}.") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise _complaint(path, node, first["loc"], first["msg"]) from error
+    _check_names(path, node, entry)
+    concepts = {
+        name: Concept(
+            name=name,
+            label=concept.label,
+            phrase=concept.prompt,
+            phrases=_with_plurals(concept.phrases),
+            cautious=_with_plurals(concept.cautious),
+            not_phrases=_with_plurals(concept.not_these),
+            together=tuple((_expanded(left), _expanded(right)) for left, right in concept.together),
+            sided=concept.sided,
+        )
+        for name, concept in entry.concepts.items()
+    }
+    policies = {
+        name: Policy(
+            name,
+            frozenset(policy.counts_as_present),
+            tuple(Relabel(rule.concept, rule.label, tuple(rule.unless_any_of)) for rule in policy.relabel),
+        )
+        for name, policy in entry.policies.items()
+    }
+    return Vocabulary(
+        name=entry.name,
+        by_name=concepts,
+        labels=tuple(entry.labels),
+        never_together=tuple(frozenset(rule) for rule in entry.never_together),
+        policies=policies,
+        policy="strict" if "strict" in policies else next(iter(policies)),
+        unremarkable=entry.unremarkable,
+    )
+
+
+def _expanded(phrases: list[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(word for phrase in phrases for word in expand(phrase)))
+
+
+def _with_plurals(phrases: list[str]) -> tuple[str, ...]:
+    singular = _expanded(phrases)
+    return tuple(dict.fromkeys([*singular, *map(plural, singular)]))
+
+
+def _check_names(path: Path, node: yaml.Node, entry: _VocabularyEntry) -> None:
+    def known(where: tuple[Any, ...], value: str, allowed: Any) -> None:
+        if value not in allowed:
+            raise _complaint(path, node, where, f"is {value!r}; expected one of {', '.join(allowed)}")
+
+    known(("unremarkable",), entry.unremarkable, entry.concepts)
+    for name, concept in entry.concepts.items():
+        known(("concepts", name, "label"), concept.label, entry.labels)
+    if entry.labels[-1] != entry.concepts[entry.unremarkable].label:
+        raise _complaint(path, node, ("labels",), "must end with the label of the unremarkable concept")
+    for number, label in enumerate(entry.labels):
+        if not any(concept.label == label for concept in entry.concepts.values()):
+            raise _complaint(path, node, ("labels", number), f"has no concept that stands for {label!r}")
+    for number, rule in enumerate(entry.never_together):
+        for position, name in enumerate(rule):
+            known(("never_together", number, position), name, ["*", *entry.concepts])
+    for name, policy in entry.policies.items():
+        for position, state in enumerate(policy.counts_as_present):
+            known(("policies", name, "counts_as_present", position), state, STATES)
+        for number, rule in enumerate(policy.relabel):
+            where = ("policies", name, "relabel", number)
+            known((*where, "concept"), rule.concept, entry.concepts)
+            known((*where, "label"), rule.label, entry.labels)
+            for position, other in enumerate(rule.unless_any_of):
+                known((*where, "unless_any_of", position), other, entry.concepts)
+
+
+def _complaint(path: Path, node: yaml.Node | None, where: tuple[Any, ...], what: str) -> InputError:
+    """One sentence with the file, the line of the deepest key that exists, and the key."""
+    line = 1
+    for step in where:
+        if isinstance(node, yaml.MappingNode):
+            found = [(key, value) for key, value in node.value if key.value == str(step)]
+            if not found:
+                break
+            line, node = found[0][0].start_mark.line + 1, found[0][1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
+            node = node.value[step]
+            line = node.start_mark.line + 1
+    key = ".".join(map(str, where)) or "the file"
+    return InputError(
+        f"{path} line {line}: {key} {what[0].lower() + what[1:]}. See vocabularies/corpa.yaml for the form."
+    )

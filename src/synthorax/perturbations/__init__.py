@@ -1,0 +1,21 @@
+"""perturbations: target vectors after CARS and CoRPA, and the prompts that ask for them.
+
+Public names: :func:`intra_class`, :func:`insertion`, :func:`deletion`, :func:`outer_class` (one vector in,
+one vector or None out), :func:`candidates` (all of them), :func:`prompt`, :func:`plan`.
+"""
+
+from synthorax.perturbations.kinds import TYPES, candidates, deletion, insertion, intra_class, outer_class
+from synthorax.perturbations.planning import Plan, plan
+from synthorax.perturbations.prompts import prompt
+
+__all__ = [
+    "TYPES",
+    "Plan",
+    "candidates",
+    "deletion",
+    "insertion",
+    "intra_class",
+    "outer_class",
+    "plan",
+    "prompt",
+]
