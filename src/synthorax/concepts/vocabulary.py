@@ -175,7 +175,7 @@ class Vocabulary:
     def derive_labels(
         self, states: Mapping[str, Any], maximum: Callable[..., Any], minimum: Callable[..., Any]
     ) -> dict[str, Any]:
-        """Labels from concept states 0, 1/2, 1: numbers by ``max, min``, arrays by ``np.maximum, np.minimum``."""
+        """Labels from states 0, 1/2, 1: numbers by ``max, min``, arrays by ``np.maximum, np.minimum``."""
         shares: dict[str, list[Any]] = {label: [] for label in self.pathology_labels}
         exceptions = {rule.concept: rule for rule in self.policies[self.policy].relabel}
         for name in self.pathologies:
