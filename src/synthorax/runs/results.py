@@ -47,12 +47,16 @@ class Coverage(_Section):
 
 
 class Plan(_Section):
-    """Edits by perturbation type; ``impossible`` are undefined for a film (intra-class of Cardiomegaly, say)."""
+    """Edits by perturbation type; ``impossible`` are undefined for a film (intra-class Cardiomegaly)."""
 
     requested: dict[str, int] = {}
     made: dict[str, int] = {}
     impossible: dict[str, int] = {}
     rejected: int = 0
+
+    def kinds(self) -> list[str]:
+        """Every perturbation type of the plan, in order."""
+        return list(dict.fromkeys([*self.requested, *self.made, *self.impossible]))
 
 
 class Example(_Section):
