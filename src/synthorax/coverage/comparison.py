@@ -25,8 +25,8 @@ def compare(before: pl.DataFrame, after: pl.DataFrame) -> pl.DataFrame:
             is_closed=(pl.col("status_before") != "covered") & (pl.col("status_after") == "covered"),
         )
         .select(
-            "combination", "level", "order", "count_before", "count_after", "added", "expected", "status_before",
-            "status_after", "is_closed",
+            "combination", "level", "order", "count_before", "count_after", "added", "expected",
+            "status_before", "status_after", "is_closed",
         )
     )  # fmt: skip
 
