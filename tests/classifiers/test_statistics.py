@@ -66,7 +66,7 @@ def test_paired_difference_is_sharper_than_two_intervals():
     alone = bootstrap_interval(partial(metrics.auroc, y, first), patients)
     assert found.is_shown and found.verdict == "higher" and found.p_value < 0.01
     assert found.ci_high - found.ci_low < alone.ci_high - alone.ci_low
-    same = bootstrap_difference(one, one, patients)
+    same = bootstrap_difference(partial(metrics.auroc, y, first), partial(metrics.auroc, y, first), patients)
     assert str(same) == "+0.000 (+0.000 to +0.000), no difference shown" and same.p_value == 1.0
 
 

@@ -138,10 +138,8 @@ def reliability(y: np.ndarray, p: np.ndarray, n_bins: int = metrics.ECE_BINS) ->
     known = ~np.isnan(y)
     y, p = y[known], p[known]
     bins = np.minimum((p * n_bins).astype(int), n_bins - 1)
-    frame = (
-        pl.DataFrame({"bin": bins, "p": p, "y": y}).group_by("bin")
+    frame = pl.DataFrame({"bin": bins, "p": p, "y": y}).group_by("bin")
     frame = frame.agg(pl.len(), pl.mean("p"), pl.mean("y"))
-    )
     edges = pl.DataFrame({"bin": np.arange(n_bins), "bin_low": np.arange(n_bins) / n_bins})
     return edges.join(frame, on="bin", how="left").select(
         "bin_low",

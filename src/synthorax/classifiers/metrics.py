@@ -108,9 +108,8 @@ def best_f1_threshold(y: np.ndarray, p: np.ndarray) -> float:
 def thresholds_of(targets: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     """``(L,)`` thresholds of maximum F1, each from the films whose label is known: fit on validation only."""
     targets, probabilities = checked(targets, probabilities)
-    return np.array(
-        [best_f1_threshold(*_known(y, p)) for y, p in zip(targets.T, probabilities.T, strict=True)]
-    )
+    pairs = zip(targets.T, probabilities.T, strict=True)
+    return np.array([best_f1_threshold(y[~np.isnan(y)], p[~np.isnan(y)]) for y, p in pairs])
 
 
 def per_label(

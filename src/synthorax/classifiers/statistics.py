@@ -80,7 +80,7 @@ def patient_resamples(
 class Replicates:
     """A statistic on all films and on each resample of the patients.
 
-    ``estimate`` is ``()`` or ``(K,)``, ``values`` ``(B,)`` or ``(B, K)``; an index takes one of the K figures.
+    ``estimate`` is ``()`` or ``(K,)``, ``values`` ``(B,)`` or ``(B, K)``; an index takes one figure.
     """
 
     estimate: np.ndarray
