@@ -185,7 +185,7 @@ def test_headlines_are_counted_from_the_figures():
         "8 insertion, 3 intra-class.",
         "1 of the 1 missing label pairs occur now, in synthetic films.",
     ]
-    assert helps.figure == "CARS: 1 better, 1 worse, 1 no difference shown of 3 metrics"
+    assert helps.figure == "CARS: better in 1, worse in 1 of 3 metrics"
     assert helps.sentences[0] == (
         "Fine-tuned on CARS images, against the baseline: better in AUPRC; "
         "worse in calibration error (ECE); no difference shown in AUROC."

@@ -6,12 +6,12 @@ inside its function, so that ``synthorax --help`` answers at once.
 
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import import_module
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 from typer.exceptions import Abort, TyperException
 from typer.main import get_command, get_group
 
@@ -29,19 +29,20 @@ COMMANDS = {
 _WHERE = {name: (panel, target) for panel, commands in COMMANDS.items() for name, target in commands.items()}
 
 
+def _command(function: Callable) -> TyperCommand:
+    single = typer.Typer(add_completion=False)
+    single.command()(function)
+    return cast(TyperCommand, get_command(single))
+
+
 class _LazyCommands(Mapping):
     """Command name -> command, imported when asked for."""
 
-    def __getitem__(self, name: str):
+    def __getitem__(self, name: str) -> TyperGroup | TyperCommand:
         panel, target = _WHERE[name]
         module, attribute = target.split(":")
         found = getattr(import_module(f"synthorax.cli.{module}"), attribute)
-        if isinstance(found, typer.Typer):
-            command = get_group(found)
-        else:
-            single = typer.Typer(add_completion=False)
-            single.command(name)(found)
-            command = get_command(single)
+        command = get_group(found) if isinstance(found, typer.Typer) else _command(found)
         command.name, command.epilog, command.rich_help_panel = name, EPILOG, panel
         return command
 

@@ -5,9 +5,9 @@ from collections.abc import Collection, Mapping, Sequence
 from markupsafe import Markup, escape
 
 CELL_PX = 58
-LEFT_PX = 160
+LEFT_PX = 184
 TOP_PX = 8
-BOTTOM_PX = 132
+BOTTOM_PX = 112
 
 
 def pair_heatmap(
@@ -36,9 +36,9 @@ def pair_heatmap(
     size = len(labels) - 1
     foot = TOP_PX + size * CELL_PX + 12
     for column, label in enumerate(labels[:-1]):
-        x = LEFT_PX + (column + 0.5) * CELL_PX
-        turned = f'transform="rotate(-40 {x:.0f} {foot})"'
-        cells.append(f'<text x="{x:.0f}" y="{foot}" text-anchor="end" {turned}>{escape(label)}</text>')
+        x = LEFT_PX + column * CELL_PX + CELL_PX // 2
+        turned = f'transform="rotate(-40 {x} {foot})"'
+        cells.append(f'<text x="{x}" y="{foot}" text-anchor="end" {turned}>{escape(label)}</text>')
     width, height = LEFT_PX + size * CELL_PX + 12, TOP_PX + size * CELL_PX + BOTTOM_PX
     return Markup(f'<svg class="heatmap" viewBox="0 0 {width} {height}" role="img">{"".join(cells)}</svg>')
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from synthorax.runs.results import Classifier, Combination, Coverage, Plan, Results
+from synthorax.runs.results import Arm, Classifier, Combination, Coverage, Plan, Results
 
 METRIC_NAMES = {
     "auroc": "AUROC",
@@ -81,18 +81,33 @@ def _helps(classifier: Classifier | None) -> Headline:
         return Headline(question, "Not measured", ["This run trained no classifier on its images."])
     sentences = []
     for arm in compared:
-        names = {verdict: [] for verdict in VERDICTS}
-        for metric, difference in arm.difference.items():
-            names[difference.verdict].append(METRIC_NAMES.get(metric, metric))
-        said = [f"{verdict} in {', '.join(names[verdict])}" for verdict in VERDICTS if names[verdict]]
+        said = [
+            f"{verdict} in {', '.join(names)}"
+            for verdict in VERDICTS
+            if (names := _metrics_with(verdict, arm))
+        ]
         sentences.append(f"Fine-tuned on {arm.arm} images, against the baseline: {'; '.join(said)}.")
-    first = compared[0]
-    verdicts = [difference.verdict for difference in first.difference.values()]
-    parts = [f"{verdicts.count(verdict)} {verdict}" for verdict in VERDICTS if verdict in verdicts]
     sentences.append(
         f"Tested on {classifier.n_test} films of {classifier.n_test_patients} patients never trained on."
     )
-    return Headline(question, f"{first.arm}: {', '.join(parts)} of {len(verdicts)} metrics", sentences)
+    return Headline(question, _verdict(compared[0]), sentences)
+
+
+def _metrics_with(verdict: str, arm: Arm) -> list[str]:
+    differences = (arm.difference or {}).items()
+    return [
+        METRIC_NAMES.get(metric, metric)
+        for metric, difference in differences
+        if difference.verdict == verdict
+    ]
+
+
+def _verdict(arm: Arm) -> str:
+    """The arm's verdicts, counted: ``CARS: better in 1 of 5 metrics``."""
+    counted = [f"{verdict} in {n}" for verdict in VERDICTS[:2] if (n := len(_metrics_with(verdict, arm)))]
+    if not counted:
+        return f"{arm.arm}: no difference shown"
+    return f"{arm.arm}: {', '.join(counted)} of {len(arm.difference or {})} metrics"
 
 
 def spoken(perturbation_type: str) -> str:

@@ -17,7 +17,15 @@ from synthorax.errors import RunError
 from synthorax.files import atomic
 from synthorax.runs import charts
 from synthorax.runs.headline import LOWER_IS_BETTER, METRIC_NAMES, headlines, label_pairs, spoken
-from synthorax.runs.results import Classifier, Coverage, Example, Results, read_results
+from synthorax.runs.results import (
+    Classifier,
+    Combination,
+    Coverage,
+    Difference,
+    Example,
+    Results,
+    read_results,
+)
 
 IMAGE_PX = 288
 #: Grey levels (film in [0, 1]) that the difference map shows as full red or full blue.
@@ -97,7 +105,7 @@ def _environment() -> jinja2.Environment:
         "number": _number,
         "signed": _signed,
         "spoken": spoken,
-        "spoken_concept": _spoken_concept,
+        "words": _words,
     }
     return environment
 
@@ -110,7 +118,7 @@ def _signed(value: float | None, digits: int = 3) -> str:
     return "–" if value is None else f"{value:+.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
-def _spoken_concept(name: str) -> str:
+def _words(name: str) -> str:
     return name.replace("_", " ")
 
 
@@ -165,38 +173,54 @@ def _heatmaps(results: Results) -> list[tuple[str, object]]:
     return [(title, charts.pair_heatmap(labels, counts, withheld, top)) for title, counts in maps]
 
 
-def _combinations(coverage: Coverage) -> list[dict[str, object]]:
-    """The combinations before, each with its count after, in the order of the results."""
+def _combinations(coverage: Coverage) -> list[tuple[Combination, int | None]]:
+    """The first combinations of the results, each with its count after."""
     after = {(c.level, frozenset(c.combination)): c.count for c in coverage.after}
-    return [
-        {"before": c, "after": after.get((c.level, frozenset(c.combination)))}
-        for c in coverage.before[:N_COMBINATIONS]
-    ]
+    return [(c, after.get((c.level, frozenset(c.combination)))) for c in coverage.before[:N_COMBINATIONS]]
 
 
 def _metrics(classifier: Classifier) -> list[dict[str, object]]:
     """A block a metric: its name and, for each arm, the figures and the drawing of the difference."""
-    blocks = []
+    blocks: list[dict[str, object]] = []
     for metric in dict.fromkeys(name for arm in classifier.rows for name in arm.metrics):
         differences = [(arm.difference or {}).get(metric) for arm in classifier.rows]
-        whole = [d for d in differences if d and None not in (d.value, d.ci_low, d.ci_high)]
-        reach = max((abs(end) for d in whole for end in (d.value, d.ci_low, d.ci_high)), default=0)
-        arms = []
-        for arm, difference in zip(classifier.rows, differences, strict=True):
-            tone = difference.verdict.split()[0] if difference else ""
-            drawing = (
-                charts.interval(difference.value, difference.ci_low, difference.ci_high, reach, tone)
-                if difference in whole and difference
-                else ""
-            )
-            figure = arm.metrics.get(metric)
-            arms.append(
-                {"arm": arm.arm, "figure": figure, "difference": difference, "tone": tone, "drawing": drawing}
-            )
+        ends = [abs(end) for d in differences if d for end in (d.ci_low, d.ci_high) if end is not None]
+        arms = [
+            {
+                "arm": arm.arm,
+                "figure": arm.metrics.get(metric),
+                "difference": difference,
+                "tone": _tone(difference),
+                "drawing": _drawing(difference, max(ends, default=0)),
+            }
+            for arm, difference in zip(classifier.rows, differences, strict=True)
+        ]
         name = METRIC_NAMES.get(metric, metric)
         better = "lower is better" if metric in LOWER_IS_BETTER else "higher is better"
         blocks.append({"name": f"{name[:1].upper()}{name[1:]}", "better": better, "arms": arms})
     return blocks
+
+
+def _tone(difference: Difference | None) -> str:
+    """CSS class of a verdict: better, worse or no."""
+    return difference.verdict.split()[0] if difference else ""
+
+
+def _drawing(difference: Difference | None, reach: float) -> str:
+    if (
+        difference is None
+        or difference.value is None
+        or difference.ci_low is None
+        or difference.ci_high is None
+    ):
+        return ""
+    return charts.interval(
+        difference.value,
+        difference.ci_low,
+        difference.ci_high,
+        max(reach, abs(difference.value)),
+        _tone(difference),
+    )
 
 
 def _dataset(folder: Path) -> dict[str, object] | None:
