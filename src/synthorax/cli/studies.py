@@ -1,0 +1,63 @@
+"""``synthorax studies``: bring films and reports into one manifest."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, help="Bring films and reports into one manifest.")
+
+
+@app.callback()
+def studies() -> None:
+    """Bring films and reports into one manifest."""
+
+
+@app.command("import")
+def import_(
+    path: Annotated[Path, typer.Argument(help="The set's folder as published (a table for 'manifest').")],
+    format: Annotated[
+        str,
+        typer.Option(help="nih, openi, hannover, mimic-cxr, chexpert, dicom, folder or manifest."),
+    ],
+    out: Annotated[Path, typer.Option(help="The manifest to write, e.g. studies.parquet.")],
+    limit: Annotated[int | None, typer.Option(help="Take this many films at most (a fixed shuffle).")] = None,
+    views: Annotated[
+        str, typer.Option(help="Views to take: PA, AP, LATERAL, unknown, separated by commas.")
+    ] = "PA,AP,unknown",
+    reports: Annotated[Path | None, typer.Option(help="Folder with the reports' texts.")] = None,
+    table: Annotated[Path | None, typer.Option(help="folder: the CSV that describes the films.")] = None,
+    mimic_iv: Annotated[
+        Path | None, typer.Option(help="mimic-cxr: MIMIC-IV's folder with patients and admissions.")
+    ] = None,
+    labeler: Annotated[str | None, typer.Option(help="mimic-cxr: chexpert (default) or negbio.")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 where a row was rejected.")] = False,
+) -> None:
+    """Read a set of films as published into one manifest; list what was rejected, and why, beside it."""
+    from synthorax.errors import InputError
+    from synthorax.files import atomic
+    from synthorax.studies import import_studies, write_manifest
+
+    chosen = [view.strip() for view in views.split(",") if view.strip()]
+    options = {"reports": reports, "table": table, "mimic_iv": mimic_iv, "labeler": labeler}
+    found = import_studies(path, format, limit=limit, views=chosen, **options)
+    listed = out.with_name(f"{out.stem}.rejected.csv")
+    if found.frame.is_empty():
+        first = found.rejected["reason"][0] if found.rejected.height else "the set is empty."
+        raise InputError(
+            f"no film of {path} could be taken ({found.rejected.height} rejected); the first: {first}"
+        )
+    write_manifest(found.frame, out)
+    with atomic(listed) as temporary:
+        found.rejected.write_csv(temporary)
+    patients, n_studies = (found.frame[name].n_unique() for name in ("patient_id", "study_id"))
+    with_text = found.frame["report"].count()
+    typer.echo(f"{found.frame.height} films of {patients} patients in {n_studies} studies: {out}")
+    typer.echo(f"{with_text} with a report, {found.frame['labels_present'].count()} with the set's labels")
+    typer.echo(f"{found.rejected.height} rejected: {listed}")
+    for row in found.rejected.head(3).iter_rows(named=True):
+        typer.echo(f"  {row['reason']}")
+    for note in found.notes:
+        typer.echo(f"note: {note}")
+    if strict and found.rejected.height:
+        raise typer.Exit(1)

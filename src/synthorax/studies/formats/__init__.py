@@ -1,0 +1,25 @@
+"""One adapter a published set, from its tables to rows: ``read_source(path, **options)`` of each module."""
+
+from typing import NamedTuple
+
+
+class Format(NamedTuple):
+    """An adapter's module, the options it takes, and what it reads."""
+
+    module: str
+    options: tuple[str, ...]
+    reads: str
+
+
+FORMATS = {
+    "nih": Format("nih", (), "ChestX-ray14: Data_Entry*.csv and images (flat, images/ or images_001..012)"),
+    "openi": Format("openi", ("reports",), "Open-I (Indiana): reports in XML, films in PNG where present"),
+    "hannover": Format("hannover", (), "COVID-19 Image Repository, Hannover: data.csv and images"),
+    "mimic-cxr": Format(
+        "mimic_cxr", ("reports", "mimic_iv", "labeler"), "MIMIC-CXR-JPG (or MIMIC-CXR) as published"
+    ),
+    "chexpert": Format("chexpert", (), "CheXpert: train.csv, valid.csv and the films they name"),
+    "dicom": Format("dicom_tree", ("reports",), "a tree of DICOM radiographs"),
+    "folder": Format("folder", ("table", "reports"), "a folder of films, with a CSV where there is one"),
+    "manifest": Format("own_manifest", (), "a table in the manifest's own columns (.parquet or .csv)"),
+}
