@@ -1,0 +1,30 @@
+"""Quality of edits: did the anatomy stay, did the finding come, is it the right one.
+
+``structure``   SSIM and grey-level change, whole, inside and outside the mask
+``agreement``   concepts that a judge reads back, against those that were asked for
+``effect``      the change in the mask against the true counterfactual's
+``summary``     mean and deviation per perturbation type
+
+A judge is an argument, a callable from films to concept probabilities: this room knows no model.
+"""
+
+from importlib import import_module
+
+_HOME = {
+    "agreement": "agreement",
+    "agreement_of_films": "agreement",
+    "effect": "effect",
+    "effect_of_edits": "effect",
+    "pairwise_ssim": "structure",
+    "ssim_map": "structure",
+    "structure": "structure",
+    "structure_of_edits": "structure",
+    "summarise": "summary",
+}
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str):
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
