@@ -32,9 +32,10 @@ docs: install
 	$(BIN)/python docs/build.py
 
 # The embedded model from nothing: hours on a few cores; each command goes on where it was stopped.
-RECIPES := src/synthorax/diffusion/recipes
+MODEL := runs/model
+FILMS := --films $(MODEL)/patients/studies.parquet
 model: install
-	$(BIN)/synthorax phantom sample --n 6000 --seed 1 --size 256 --out runs/model/patients
-	$(BIN)/synthorax train autoencoder $(RECIPES)/autoencoder.yaml
-	$(BIN)/synthorax train diffusion $(RECIPES)/diffusion.yaml
-	$(BIN)/synthorax models export runs/model/diffusion src/synthorax/diffusion/embedded
+	$(BIN)/synthorax phantom sample --n 6000 --seed 1 --size 256 --out $(MODEL)/patients
+	$(BIN)/synthorax train autoencoder embedded-autoencoder $(FILMS) --out $(MODEL)/autoencoder
+	$(BIN)/synthorax train diffusion embedded-diffusion $(FILMS) --vae $(MODEL)/autoencoder/vae --out $(MODEL)/diffusion
+	$(BIN)/synthorax models export $(MODEL)/diffusion/pipeline --out src/synthorax/diffusion/embedded
