@@ -33,6 +33,7 @@ class Concept:
         cautious: wordings on which readers differ ('top-normal heart'); never more than uncertain.
         not_phrases: longer wordings that contain a phrase and mean something else ('breast mass').
         together: pairs of word lists that count when both occur in one clause, in either order.
+        unless_near: words in the same clause that take the finding back ('calcified' for a nodule).
         sided: whether the finding has a side.
     """
 
@@ -43,6 +44,7 @@ class Concept:
     cautious: tuple[str, ...] = ()
     not_phrases: tuple[str, ...] = ()
     together: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = ()
+    unless_near: tuple[str, ...] = ()
     sided: bool = True
 
 

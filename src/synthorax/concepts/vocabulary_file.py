@@ -25,6 +25,7 @@ class _ConceptEntry(_Strict):
     phrases: list[str] = Field(default_factory=list)
     cautious: list[str] = Field(default_factory=list)
     not_these: list[str] = Field(default_factory=list)
+    unless_near: list[str] = Field(default_factory=list)
     together: list[tuple[list[str], list[str]]] = Field(default_factory=list)
 
 
@@ -88,6 +89,7 @@ def read_vocabulary(path: Path) -> Vocabulary:
             cautious=_with_plurals(concept.cautious),
             not_phrases=_with_plurals(concept.not_these),
             together=tuple((_expanded(left), _expanded(right)) for left, right in concept.together),
+            unless_near=_with_plurals(concept.unless_near),
             sided=concept.sided,
         )
         for name, concept in entry.concepts.items()

@@ -1,0 +1,123 @@
+"""Vocabulary and scope words as one Aho-Corasick automaton.
+
+One pass finds findings, scope words and punctuation together, leftmost and longest first, so that a longer
+wording keeps a shorter one inside it from counting ('no change in' from 'no', 'breast mass' from 'mass').
+Each pattern carries its actions: what it means, as small integers that the scope pass understands.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Any
+
+import ahocorasick_rs
+import yaml
+
+from synthorax.concepts.vocabulary import Vocabulary
+from synthorax.concepts.vocabulary_file import expand
+
+
+class Kind(IntEnum):
+    """What a pattern does in the scope pass."""
+
+    CONCEPT = 0
+    CAUTIOUS = 1
+    PART = 2
+    NEGATION_BEFORE = 3
+    NEGATION_AFTER = 4
+    UNCERTAINTY_BEFORE = 5
+    UNCERTAINTY_AFTER = 6
+    HISTORY_BEFORE = 7
+    HISTORY_AFTER = 8
+    CONTINUES = 9
+    TERMINATOR = 10
+    NEW_STATEMENT = 11
+    VERB = 12
+    ORGAN = 13
+    SIDE = 14
+    SEVERITY = 15
+    STOP = 16
+    COMMA = 17
+    EXCLUDER = 18
+    SHADOW = 19
+
+
+#: One action: the kind, and the concept, side or pair it speaks of.
+Action = tuple[int, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Lexicon:
+    """The automaton and, for each of its patterns, the actions."""
+
+    automaton: ahocorasick_rs.AhoCorasick
+    actions: tuple[tuple[Action, ...], ...]
+    patterns: tuple[str, ...]
+
+
+#: Scope list -> kind. Lists that only shadow shorter entries have ``SHADOW``.
+_SCOPE_KINDS = {
+    "negation_before": Kind.NEGATION_BEFORE,
+    "negation_after": Kind.NEGATION_AFTER,
+    "uncertainty_before": Kind.UNCERTAINTY_BEFORE,
+    "uncertainty_after": Kind.UNCERTAINTY_AFTER,
+    "history_before": Kind.HISTORY_BEFORE,
+    "history_after": Kind.HISTORY_AFTER,
+    "continues": Kind.CONTINUES,
+    "pseudo": Kind.SHADOW,
+    "terminators": Kind.TERMINATOR,
+    "new_statement": Kind.NEW_STATEMENT,
+    "verbs": Kind.VERB,
+    "existential": Kind.SHADOW,
+    "other_organs": Kind.ORGAN,
+}
+
+
+@cache
+def scope_words() -> Mapping[str, Any]:
+    """The scope lists of ``scope.yaml``."""
+    return yaml.safe_load((Path(__file__).parent / "scope.yaml").read_text(encoding="utf-8"))
+
+
+@lru_cache(maxsize=16)
+def lexicon(vocabulary: Vocabulary) -> Lexicon:
+    """The automaton of a vocabulary; made once."""
+    meaning: dict[str, list[Action]] = {
+        ".": [(Kind.STOP, ".")],
+        ";": [(Kind.STOP, ";")],
+        ",": [(Kind.COMMA, None)],
+    }
+
+    def add(phrases: Iterable[str], kind: Kind, payload: Any = None) -> None:
+        for phrase in phrases:
+            entry = meaning.setdefault(phrase.replace("-", " "), [])
+            if (kind, payload) not in entry:
+                entry.append((kind, payload))
+
+    words = scope_words()
+    for name, kind in _SCOPE_KINDS.items():
+        for entry in words[name]:
+            add(expand(entry), kind)
+    for kind, name in ((Kind.SIDE, "laterality"), (Kind.SEVERITY, "severity")):
+        for value, entries in words[name].items():
+            add(entries, kind, value)
+    for name, concept in vocabulary.by_name.items():
+        add(concept.not_phrases, Kind.SHADOW)
+        add(concept.phrases, Kind.CONCEPT, name)
+        add(concept.cautious, Kind.CAUTIOUS, name)
+        add(concept.unless_near, Kind.EXCLUDER, name)
+        for number, (left, right) in enumerate(concept.together):
+            add(left, Kind.PART, (name, number, 0))
+            add(right, Kind.PART, (name, number, 1))
+    negations = sorted(
+        (p for entry in words["negation_before"] for p in expand(entry)), key=len, reverse=True
+    )
+    for phrase, entry in meaning.items():
+        finds = any(kind in (Kind.CONCEPT, Kind.CAUTIOUS) for kind, _ in entry)
+        if finds and any(phrase.startswith(f"{negation} ") for negation in negations):
+            entry.append((Kind.NEGATION_BEFORE, None))
+    patterns = tuple(meaning)
+    automaton = ahocorasick_rs.AhoCorasick(list(patterns), matchkind=ahocorasick_rs.MatchKind.LeftmostLongest)
+    return Lexicon(automaton, tuple(tuple((int(k), p) for k, p in meaning[p_]) for p_ in patterns), patterns)
