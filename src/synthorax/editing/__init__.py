@@ -1,0 +1,32 @@
+"""Counterfactual editing: the same patient's film with other findings.
+
+``edit`` changes a batch of films, ``edit_film`` one film (the quickstart's ``synthorax.edit``). Behind them,
+one algorithm a file: ``inversion`` (RadEdit's Algorithm 1), ``radedit`` (Algorithm 3), ``sdedit``; ``masks``
+brings the masks to the size of the latents and ``composition`` puts the change back on the original film.
+"""
+
+from importlib import import_module
+
+_HOME = {
+    "METHODS": "engine",
+    "edit": "engine",
+    "edit_film": "film",
+    "evaluations": "engine",
+    "MaskWarning": "masks",
+    "dilate": "masks",
+    "Inversion": "inversion",
+    "invert": "inversion",
+    "radedit": "radedit",
+    "sdedit": "sdedit",
+}
+
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str) -> object:
+    # A function may bear its module's name (``radedit``): once looked up, the function stays.
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
