@@ -59,10 +59,10 @@ def test_every_cli_module_is_registered():
 @pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "docs/architecture.md"])
 def test_commands_named_in_prose_exist(page):
     text = (ROOT / page).read_text(encoding="utf-8")
+    spans = "\n".join(re.findall(r"`[^`\n]+`|^    .+$", text, re.M))
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text("utf-8"), re.M))
-    assert {word for word in re.findall(r"\bmake ([a-z]+)\b", text) if f"make {word}" in text} <= targets
-    spans = "\n".join(re.findall(r"`[^`\n]+`|^ *\.venv.+$", text, re.M))
-    named = {words.strip() for words in re.findall(r"\bsynthorax ((?:[a-z-]+ ?)+)", spans)}
+    assert set(re.findall(r"\bmake ([a-z]+)", spans)) <= targets
+    named = {words.strip() for words in re.findall(r"(?:^|`|/)synthorax ((?:[a-z][a-z-]* ?)+)", spans, re.M)}
     known = {*EVERY, *(name.split()[0] for name in EVERY)}
     assert not {words for words in named if not any(f"{words} ".startswith(f"{name} ") for name in known)}
 

@@ -44,7 +44,9 @@ class _LazyCommands(Mapping):
         module, attribute = target.split(":")
         found = getattr(import_module(f"synthorax.cli.{module}"), attribute)
         command = get_group(found) if isinstance(found, typer.Typer) else _command(found)
-        command.name, command.epilog, command.rich_help_panel = name, EPILOG, panel
+        command.name, command.rich_help_panel = name, panel
+        for each in (command, *getattr(command, "commands", {}).values()):
+            each.epilog = EPILOG
         return command
 
     def __iter__(self) -> Iterator[str]:
