@@ -123,7 +123,10 @@ def _grey(stored: np.ndarray, ds: Dataset, applied: list[str]) -> np.ndarray:
     elif ds.get("WindowCenter") is not None and ds.get("WindowWidth") is not None:
         # pydicom maps the window to the modality transform's range in its own direction, so (low, high)
         # stay unsorted here: with a negative slope both are swapped, and the division undoes it.
-        values = apply_windowing(values, ds)
+        try:
+            values = apply_windowing(values, ds)
+        except ValueError as error:
+            raise InputError(f"has a window that cannot be applied ({error}); export it again.") from error
         function = str(ds.get("VOILUTFunction") or "LINEAR")
         applied.append(f"window {_first(ds.WindowCenter):g}/{_first(ds.WindowWidth):g} {function}")
     else:

@@ -136,7 +136,7 @@ def _typed(frame: pl.DataFrame, name: str, dtype: pl.DataType, path: Path) -> pl
 
 def _refuse_defects(frame: pl.DataFrame, path: Path) -> None:
     seen: dict[str, int] = {}
-    for number, row in enumerate(frame.select(MANIFEST).iter_rows(named=True), start=1):
+    for number, row in enumerate(frame.select(list(MANIFEST)).iter_rows(named=True), start=1):
         fault = defect(row) or repeated(row["image_id"], number, seen)
         if fault:
             raise InputError(f"{path} row {number}: {fault}")

@@ -33,7 +33,7 @@ def read_source(path: Path, reports: Path | str | None = None) -> Source:
         headers = track(pool.map(_row_of, files), "Reading DICOM headers", total=len(files))
         rows = [row | _report(row, folder) for row in headers]
     nameless = sum(row.get("patient_id") == row.get("study_id") for row in rows if "problem" not in row)
-    notes = (f"{nameless} films have no Patient ID; their study counts as the patient.",) if nameless else ()
+    notes = (f"films without Patient ID, whose study counts as the patient: {nameless}.",) if nameless else ()
     return Source(raw_rows(rows, "dicom", root.name), notes, needs_text=folder is not None)
 
 

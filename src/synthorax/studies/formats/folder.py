@@ -69,7 +69,7 @@ def read_source(path: Path, table: Path | str | None = None, reports: Path | str
     given = _with_text(given, texts)
     unnamed = len({str(film) for film in films} - {place for place in places if place})
     if unnamed:
-        notes.append(f"{unnamed} films in {root} are not named in {found.name} and were not taken.")
+        notes.append(f"films in {root} that {found.name} does not name, and that were not taken: {unnamed}.")
     has_text = "report" in given.columns or texts is not None
     return Source(raw_frame(given, "folder", found.name), tuple(notes), needs_text=has_text)
 

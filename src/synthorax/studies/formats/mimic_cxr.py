@@ -35,7 +35,8 @@ def read_source(
     notes = []
     if "ViewPosition" not in films.columns:
         notes.append(f"{place} has no views: lateral films are among those of unknown view.")
-        films = films.with_columns(pl.lit(None, dtype=pl.String).alias("ViewPosition", "StudyDate"))
+        unknown = pl.lit(None, dtype=pl.String)
+        films = films.with_columns(unknown.alias("ViewPosition"), unknown.alias("StudyDate"))
     splits = find_table(root, ("mimic-cxr-*-split.csv.gz", "mimic-cxr-*-split.csv"))
     films = _joined(films, splits, ("dicom_id",), ("split",))
     films = _labelled(films, root, labeler)

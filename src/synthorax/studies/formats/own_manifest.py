@@ -19,7 +19,7 @@ def read_source(path: Path) -> Source:
     frame = conform(table.drop("age", strict=False), path)
     if ages is not None:
         frame = frame.with_columns(ages.alias("age"))
-    given = raw_frame(frame.select(MANIFEST), "manifest", path.name)
+    given = raw_frame(frame.select(list(MANIFEST)), "manifest", path.name)
     stated = frame["source"] if "source" in table.columns else pl.lit("manifest")
     ids = [pl.col(name).fill_null("") for name in ("study_id", "patient_id", "image_id")]
     return Source(given.with_columns(*ids, pl.lit(stated).alias("source").fill_null("manifest")))
