@@ -1,0 +1,29 @@
+"""phantom: virtual patients with exact masks and exact counterfactual pairs, from one CT.
+
+Public names: :class:`Atlas`, :class:`VirtualPatient`, :class:`Finding`, :class:`Film`, :func:`sample_cohort`,
+:func:`counterfactual`, :func:`withheld_pairs`. All patients share one anatomy: what is measured on them is
+simulated and supports no claim about clinical accuracy.
+"""
+
+import importlib
+
+_HOMES = {
+    "Atlas": "atlas",
+    "VirtualPatient": "patient",
+    "Finding": "patient",
+    "Film": "patient",
+    "patient_id_of": "patient",
+    "patient_seed_of": "patient",
+    "sample_cohort": "cohort",
+    "counterfactual": "cohort",
+    "withheld_pairs": "combinations",
+    "draw_concepts": "combinations",
+    "write_report": "reports",
+}
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

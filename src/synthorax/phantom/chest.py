@@ -1,0 +1,208 @@
+"""One patient's chest: the atlas tilted and rotated, with this patient's ribs, vessels, heart and soft tissue.
+
+Maps here lie in the atlas's frame; :mod:`synthorax.phantom.patient` warps them onto the film.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageDraw
+from scipy import ndimage
+
+from synthorax.phantom.anatomy import Anatomy
+from synthorax.phantom.atlas import HILA_MM, OUTWARD, Atlas, LungGrid
+from synthorax.phantom.fields import random_field, smoothstep, upsample, wide_blur
+from synthorax.phantom.projection import (
+    HALF,
+    MU_SOFT,
+    MU_WATER,
+    OBJECT_PIXEL_MM,
+    SIZE,
+    SLAB_MM,
+    project,
+    slab_depths_mm,
+)
+from synthorax.seeds import generator
+
+SCAN_TOP_PX = 46  # rows above were not scanned and are extrapolated
+FIELD_OF_WARP_PX = 60.0
+
+
+@dataclass(frozen=True)
+class Chest:
+    """A posed chest.
+
+    Attributes:
+        atlas: the shared anatomy.
+        pose_deg: (tilt, rotation).
+        soft, rib, bone, vessel: ``(512, 512)`` line integrals; ``vessel`` holds the drawn tree too.
+        lung: per side, ``(512, 512)`` mm of lung along the ray.
+        heart: ``(512, 512)`` mm of heart along the ray.
+        clear: per side, ``(512, 512)`` bool: lung that heart and diaphragm do not hide.
+        aspect: how much higher than wide the film shows a square of the atlas's frame.
+    """
+
+    atlas: Atlas
+    pose_deg: tuple[float, float]
+    soft: np.ndarray
+    rib: np.ndarray
+    bone: np.ndarray
+    vessel: np.ndarray
+    lung: dict[str, np.ndarray]
+    heart: np.ndarray
+    clear: dict[str, np.ndarray]
+    aspect: float
+
+    def cast(self, field: np.ndarray, grid: LungGrid) -> np.ndarray:
+        """``(512, 512)`` line integral of a 3-D field over a lung's box (per mm, so times mm)."""
+        return upsample(_cast_half(field * np.float32(SLAB_MM), grid.box, self.pose_deg))
+
+    def place(self, centre_mm: tuple[float, float, float]) -> tuple[float, float]:
+        """Row and column (px, atlas frame) where a point of the grid is projected."""
+        depth = centre_mm[0] - self.atlas.mu.shape[0] / 2 * SLAB_MM
+        shift = np.tan(np.deg2rad(self.pose_deg)) * depth
+        return (centre_mm[1] + shift[0]) / OBJECT_PIXEL_MM, (centre_mm[2] + shift[1]) / OBJECT_PIXEL_MM
+
+
+def pose_chest(atlas: Atlas, anatomy: Anatomy, seed: int) -> Chest:
+    """Tilt and rotate the atlas and give it this patient's ribs and vessels; the atlas is not touched."""
+    pose = (anatomy.tilt_deg, anatomy.rotation_deg)
+    maps = {}
+    for name, bins in atlas.bins.items():
+        depths = slab_depths_mm(len(bins))
+        cast, margin = project(bins, pose, pixel_mm=OBJECT_PIXEL_MM, depths_mm=depths, edge=True)
+        maps[name] = cast[margin:-margin, margin:-margin]
+    maps["rib"] = _sharpen(maps["rib"], 0.9)
+    maps["bone"] = _sharpen(maps["bone"], 0.5)
+    maps = {name: _extrapolate_top(name, image) for name, image in maps.items()}
+    whole = (slice(0, atlas.mu.shape[0]), slice(0, HALF), slice(0, HALF))
+    heart = upsample(_cast_half(atlas.heart * np.float32(SLAB_MM), whole, pose))
+    lung = {
+        side: upsample(_cast_half((grid.inside > 0) * np.float32(SLAB_MM), grid.box, pose))
+        for side, grid in atlas.lungs.items()
+    }
+    clear = {side: (mm > 45) & (heart < 5) & (maps["soft"] < 2.4) for side, mm in lung.items()}
+    rows, columns = np.mgrid[0:SIZE, 0:SIZE].astype(np.float32)
+    rib_rows = rows + anatomy.rib_shift_px + anatomy.rib_slope * np.abs(columns - HALF)
+    maps["rib"] = ndimage.map_coordinates(maps["rib"], [rib_rows, columns], order=1, mode="nearest")
+    sway = warp_fields(generator(seed, "vessel warp"), 8.0)
+    own = ndimage.map_coordinates(
+        maps["vessel"], [rows + sway[0], columns + sway[1]], order=1, mode="nearest"
+    )
+    tree = vessel_tree(generator(seed, "vessel tree"), lung)
+    vessel = anatomy.vessel_gain * own + anatomy.tree_gain * tree
+    aspect = anatomy.width / anatomy.lung_stretch
+    return Chest(atlas, pose, maps["soft"], maps["rib"], maps["bone"], vessel, lung, heart, clear, aspect)
+
+
+def healthy_line_integral(chest: Chest, anatomy: Anatomy, seed: int) -> np.ndarray:
+    """``(512, 512)``: everything but findings, in the atlas's frame."""
+    body = smoothstep(0.1, 0.9, chest.soft)
+    total = chest.soft + chest.vessel + anatomy.rib_gain * chest.rib + 1.25 * chest.bone
+    total = total + anatomy.habitus * body * (0.75 + 0.25 * wide_blur(body, 20))
+    if anatomy.breast_mm:
+        total = total + breasts(generator(seed, "breasts"), anatomy.breast_mm) * body
+    along_rows = total - ndimage.gaussian_filter1d(total, 2.6, axis=0)
+    along_columns = total - ndimage.gaussian_filter1d(total, 1.6, axis=1)
+    return (total + anatomy.sharpening * (along_rows + 0.5 * along_columns)).astype(np.float32)
+
+
+def warp_fields(rng: np.random.Generator, deviation_px: float) -> tuple[np.ndarray, np.ndarray]:
+    """Two smooth ``(512, 512)`` displacement maps."""
+    sigma = (FIELD_OF_WARP_PX, FIELD_OF_WARP_PX)
+    return tuple(deviation_px * random_field(rng, (SIZE, SIZE), sigma) for _ in range(2))
+
+
+def breasts(rng: np.random.Generator, thickness_mm: float) -> np.ndarray:
+    """``(512, 512)`` line integral of two soft shadows: fading upwards, rounded and uneven below."""
+    rows, columns = np.mgrid[0:SIZE, 0:SIZE].astype(np.float32)
+    out = np.zeros((SIZE, SIZE), np.float32)
+    middle_row, radius = rng.uniform(250, 290), rng.uniform(66, 94)
+    for outward, middle_column in ((-1, 142), (1, 376)):
+        uneven = random_field(rng, (SIZE, SIZE), (34, 34)) * 0.06
+        u = (columns - middle_column - outward * rng.uniform(2, 16)) / radius / rng.uniform(1.0, 1.18)
+        v = (rows - middle_row - rng.normal(0, 5)) / radius
+        inside = np.clip(1 - (u * u + v * v) * (1 + uneven), 0, None)
+        edge = 0.75 + 0.25 * smoothstep(-0.4, 0.9, v)  # the lower fold is the sharper edge
+        out += inside ** (1.25 - 0.55 * edge * smoothstep(0, 0.8, v)) * smoothstep(-1.5, 0.4, v)
+    return MU_WATER * 0.93 * thickness_mm * ndimage.gaussian_filter(out, 2.0)
+
+
+def vessel_tree(rng: np.random.Generator, lung: dict[str, np.ndarray], most: int = 2600) -> np.ndarray:
+    """``(512, 512)`` line integral of this patient's own vessels, drawn as two branching trees."""
+    scale = 2
+    canvases = [Image.new("F", (SIZE * scale, SIZE * scale), 0) for _ in range(4)]
+    pens = [ImageDraw.Draw(canvas) for canvas in canvases]
+    n_drawn = 0
+    for side, hilum in HILA_MM.items():
+        outward, inside = OUTWARD[side], lung[side] > 15
+        x0, y0 = hilum[2] / OBJECT_PIXEL_MM + outward * 4, hilum[1] / OBJECT_PIXEL_MM
+        angles = np.sort(rng.uniform(-1.45, 1.35, 9)) * 0.6 + np.linspace(-1.35, 1.25, 9) * 0.4
+        todo = [
+            (x0 + outward * rng.normal(2, 4), y0 + rng.normal(0, 16), a, rng.uniform(2.8, 4.8), 0)
+            for a in angles
+        ]
+        while todo and n_drawn < most:
+            x, y, angle, width, generation = todo.pop()
+            length = rng.uniform(16, 34) * 0.86**generation
+            n_points = int(length / 4) + 1
+            turns = angle + np.cumsum(rng.normal(0, 0.08, n_points))
+            xs = x + outward * np.cumsum(np.cos(turns)) * length / n_points
+            ys = y + np.cumsum(np.sin(turns)) * length / n_points
+            path = [(x * scale, y * scale), *zip((xs * scale).tolist(), (ys * scale).tolist(), strict=True)]
+            x, y, angle = float(xs[-1]), float(ys[-1]), float(turns[-1])
+            if not (0 <= y < SIZE and 0 <= x < SIZE) or not inside[int(y), int(x)]:
+                continue
+            ink = float(width * OBJECT_PIXEL_MM * MU_SOFT * 1.15)
+            pens[n_drawn % 4].line(path, fill=ink, width=max(1, round(width * scale * 0.75)), joint="curve")
+            n_drawn += 1
+            if width > 0.75 and generation < 9:
+                share = rng.uniform(0.68, 0.9)
+                fork = rng.uniform(0.2, 0.55) * (1 if rng.random() < 0.5 else -1)
+                todo.append((x, y, angle - fork * 0.35, width * max(share, 0.72), generation + 1))
+                todo.append((x, y, angle + fork, width * (1 - share * 0.45), generation + 1))
+    ink = sum(np.asarray(canvas) for canvas in canvases)
+    tree = ndimage.gaussian_filter(ink, 0.8).reshape(SIZE, scale, SIZE, scale).mean((1, 3))
+    return (tree * smoothstep(5, 60, lung["R"] + lung["L"])).astype(np.float32)
+
+
+def _cast_half(
+    field: np.ndarray, box: tuple[slice, slice, slice], pose_deg: tuple[float, float]
+) -> np.ndarray:
+    """``(256, 256)``: a boxed field summed along the posed rays, slabs taken in pairs."""
+    n_bins = 46
+    lead = box[0].start % 2
+    tail = (lead + field.shape[0]) % 2
+    paired = np.pad(field, ((lead, tail), (0, 0), (0, 0)))
+    paired = paired.reshape(-1, 2, *field.shape[1:]).sum(1)
+    first = box[0].start // 2
+    depths = slab_depths_mm(n_bins)[first : first + len(paired)]
+    cast, margin = project(paired, pose_deg, pixel_mm=2 * OBJECT_PIXEL_MM, depths_mm=depths, edge=False)
+    canvas = np.zeros((HALF + 2 * margin, HALF + 2 * margin), np.float32)
+    canvas[box[1].start : box[1].start + cast.shape[0], box[2].start : box[2].start + cast.shape[1]] = cast
+    return canvas[margin:-margin, margin:-margin]
+
+
+def _sharpen(image: np.ndarray, amount: float) -> np.ndarray:
+    """Undo some of the 2.5 mm slices' blur of bone along the body."""
+    return np.clip(
+        image + amount * (ndimage.gaussian_filter(image, 0.6) - ndimage.gaussian_filter(image, (5, 3))),
+        0,
+        None,
+    )
+
+
+def _extrapolate_top(name: str, image: np.ndarray) -> np.ndarray:
+    """Continue the map above the scan: sideways blur, shoulders sloping away."""
+    out = image.copy()
+    row = image[SCAN_TOP_PX : SCAN_TOP_PX + 3].mean(0)
+    from_middle = np.abs(np.arange(SIZE) - 262) * OBJECT_PIXEL_MM
+    for height in range(SCAN_TOP_PX + 1):
+        line = ndimage.gaussian_filter1d(row, 0.5 + height * 0.5)
+        if name == "soft":
+            shoulder = np.clip(175 - height * OBJECT_PIXEL_MM * 2.2 - from_middle, 0, None)
+            line = line * smoothstep(0, 45, shoulder) * (1 - 0.004 * height)
+        elif name != "bone":
+            line = line * np.exp(-height / 10)
+        out[SCAN_TOP_PX - height] = line
+    return out

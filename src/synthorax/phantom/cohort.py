@@ -1,0 +1,399 @@
+"""Cohorts of virtual patients as a dataset folder, and the true counterfactual of any of their films.
+
+    images/<image_id>.png                  films
+    masks/<image_id>__<finding>.png        visible part of each finding; also __findings (all of them), __lung, __heart
+    counterfactuals/<image_id>__<k>.png    the same patient with other findings
+    patients/<patient_id>.json             everything that was drawn, replayable
+    metadata.parquet, studies.parquet, concepts.parquet, cohort.json
+
+``file_name`` is relative to the folder throughout. A patient depends on the cohort's seed and its own index
+alone, so neither order nor the number of workers nor an interruption changes a byte.
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from synthorax import __version__
+from synthorax.concepts import ConceptVector, Vocabulary, label_column
+from synthorax.dataset import metadata_frame, write_metadata, write_png
+from synthorax.errors import InputError, RunError
+from synthorax.files import atomic
+from synthorax.phantom.atlas import ATLAS_VERSION, Atlas
+from synthorax.phantom.combinations import LabelPair, draw_concepts, withheld_pairs
+from synthorax.phantom.findings import CONCEPTS
+from synthorax.phantom.patient import (
+    MODES,
+    Film,
+    VirtualPatient,
+    patient_id_of,
+    patient_seed,
+    patient_seed_of,
+)
+from synthorax.phantom.reports import write_report
+from synthorax.progress import track
+from synthorax.seeds import generator
+
+STUDY_COLUMNS = {
+    "study_id": pl.String,
+    "patient_id": pl.String,
+    "image_id": pl.String,
+    "file_name": pl.String,
+    "report": pl.String,
+    "view_position": pl.String,
+    "sex": pl.String,
+    "age": pl.Float64,
+    "race": pl.String,
+    "labels_present": pl.List(pl.String),
+    "labels_absent": pl.List(pl.String),
+    "labels_uncertain": pl.List(pl.String),
+    "split": pl.String,
+    "source": pl.String,
+    "sides": pl.List(pl.Struct({"concept": pl.String, "side": pl.String})),
+    "other_findings": pl.List(pl.String),
+    "seed": pl.Int64,
+}
+
+
+@dataclass(frozen=True)
+class CohortSettings:
+    """What a cohort's bytes depend on, kept in ``cohort.json``."""
+
+    n: int
+    seed: int
+    size: int
+    mode: str
+    pairs: str
+    listed_pairs: tuple[tuple[str, str], ...]
+    counterfactuals: int
+    renderings: int
+    software_version: str = __version__
+    atlas_version: int = ATLAS_VERSION
+
+
+def sample_cohort(
+    n: int,
+    seed: int,
+    out: Path | str,
+    *,
+    size: int = 256,
+    pairs: str = "any",
+    exclude_pairs: Iterable[LabelPair] | None = None,
+    counterfactuals: int = 0,
+    renderings: int = 1,
+    workers: int = 2,
+    mode: str = "physical",
+    wheel: Path | str | None = None,
+    cache_dir: Path | str | None = None,
+) -> Path:
+    """Write a cohort of virtual patients; started again over a killed run, it finishes that run.
+
+    Args:
+        n: patients.
+        seed: of the cohort.
+        out: folder to write; made where missing.
+        size: side of the films (px), at most 512.
+        pairs: ``any`` combination of labels, only ``allowed`` ones, or only films with a ``withheld`` pair.
+        exclude_pairs: the pairs of labels that ``allowed`` and ``withheld`` speak of; default
+            :func:`~synthorax.phantom.combinations.withheld_pairs`. Given with ``pairs="any"`` they are excluded.
+        counterfactuals: further films per film: the first without findings (with some, where the film has none),
+            the others with findings drawn anew.
+        renderings: films per patient, with findings drawn anew; the second costs a fifth of the first.
+        workers: processes.
+        mode: ``physical`` or ``strict``, see :meth:`VirtualPatient.render`.
+        wheel, cache_dir: see :meth:`Atlas.load`.
+
+    Returns:
+        The folder.
+
+    Raises:
+        InputError: a setting out of range.
+        RunError: the folder holds a cohort with other settings.
+    """
+    if n < 1 or renderings < 1 or counterfactuals < 0 or workers < 1:
+        raise InputError(
+            f"n is {n}, renderings {renderings}, counterfactuals {counterfactuals}, workers {workers}; "
+            "expected at least 1, 1, 0 and 1."
+        )
+    if mode not in MODES:
+        raise InputError(f"mode is {mode!r}; expected one of {', '.join(MODES)}.")
+    listed = (
+        withheld_pairs() if exclude_pairs is None else frozenset(frozenset(pair) for pair in exclude_pairs)
+    )
+    pairs = "allowed" if exclude_pairs is not None and pairs == "any" else pairs
+    draw_concepts(generator(seed), Vocabulary.load(), pairs, listed)  # refuses wrong pairs before work starts
+    settings = CohortSettings(
+        n,
+        seed,
+        size,
+        mode,
+        pairs,
+        tuple(sorted(tuple(sorted(p)) for p in listed)),
+        counterfactuals,
+        renderings,
+    )
+    out = Path(out)
+    _claim(out, settings)
+    Atlas.load(cache_dir, wheel)  # built here, once, before workers ask for it
+    todo = [i for i in range(n) if not _is_whole(out, patient_id_of(patient_seed(seed, i)))]
+    place = (str(out), settings, str(cache_dir) if cache_dir else None)
+    done = f" ({n - len(todo)} of {n} already there)" if len(todo) < n else ""
+    for _ in track(
+        _make_all(place, todo, workers), f"Virtual patients{done}", total=len(todo), unit="patients"
+    ):
+        pass
+    _write_tables(out, settings)
+    return out
+
+
+def counterfactual(
+    patient: int | str,
+    concepts: Iterable[str],
+    size: int = 256,
+    mode: str = "physical",
+    *,
+    wheel: Path | str | None = None,
+    cache_dir: Path | str | None = None,
+) -> Film:
+    """The true film of a cohort's patient with other findings: same chest, pose, devices, noise and window.
+
+    Args:
+        patient: ``patient_id`` (or the seed in it) from any row of a cohort's tables.
+        concepts: what the film shall show; ``unremarkable`` stands for nothing.
+        size, mode: as the cohort's.
+        wheel, cache_dir: see :meth:`Atlas.load`.
+
+    Returns:
+        The film; ``.image`` and ``.masks`` by concept.
+    """
+    seed = patient_seed_of(patient) if isinstance(patient, str) else int(patient)
+    vocabulary = Vocabulary.load()
+    wanted = [c for c in vocabulary.ordered(concepts) if c != vocabulary.unremarkable]
+    return _patient(seed, str(cache_dir) if cache_dir else None, str(wheel) if wheel else None).render(
+        wanted, mode, size
+    )
+
+
+@lru_cache(maxsize=4)
+def _patient(seed: int, cache_dir: str | None, wheel: str | None = None) -> VirtualPatient:
+    return VirtualPatient(seed, Atlas.load(cache_dir, wheel))
+
+
+def _make_all(place: tuple[str, CohortSettings, str | None], todo: list[int], workers: int) -> Iterator[None]:
+    if workers == 1 or len(todo) < 2:
+        for index in todo:
+            yield make_patient(*place, index)
+        return
+    with ProcessPoolExecutor(min(workers, len(todo)), mp_context=get_context("spawn")) as pool:
+        n = len(todo)
+        yield from pool.map(make_patient, [place[0]] * n, [place[1]] * n, [place[2]] * n, todo)
+
+
+def make_patient(folder: str, settings: CohortSettings, cache_dir: str | None, index: int) -> None:
+    """Write one patient's films, masks and counterfactuals, and last the record that they are whole."""
+    out, vocabulary = Path(folder), Vocabulary.load()
+    patient = VirtualPatient(patient_seed(settings.seed, index), Atlas.load(cache_dir))
+    listed = frozenset(frozenset(pair) for pair in settings.listed_pairs)
+    found = {}
+    films = []
+    for rendering in range(settings.renderings):
+        rng = generator(patient.seed, "concepts", rendering)
+        concepts = draw_concepts(rng, vocabulary, settings.pairs, listed)
+        image_id = f"{patient_id_of(patient.seed)}_{rendering}"
+        others = list(_other_sets(patient.seed, rendering, concepts, settings, vocabulary, listed))
+        for concept in {*concepts, *(c for other in others for c in other)} - found.keys():
+            found[concept] = patient.finding(concept)
+        film = patient.render([found[c] for c in concepts], settings.mode, settings.size)
+        _save(film.image, out / f"images/{image_id}.png")
+        for name, mask in _masks(film, concepts).items():
+            _save(mask, out / f"masks/{image_id}__{name}.png")
+        for k, other in enumerate(others):
+            image = patient.render([found[c] for c in other], settings.mode, settings.size).image
+            _save(image, out / f"counterfactuals/{image_id}__{k}.png")
+        films.append(
+            {"image_id": image_id, "concepts": concepts, "counterfactuals": others, "sides": film.sides}
+        )
+    record = {
+        "patient_id": patient_id_of(patient.seed),
+        "seed": patient.seed,
+        "index": index,
+        "anatomy": patient.anatomy.as_dict(),
+        "findings": {c: found[c].params for c in vocabulary.ordered(found)},
+        "incidentals": {f.concept: f.params for f in patient.incidentals},
+        "films": films,
+    }
+    with atomic(out / f"patients/{record['patient_id']}.json") as temporary:
+        temporary.write_text(json.dumps(record, indent=1))
+
+
+def _other_sets(
+    seed: int,
+    rendering: int,
+    concepts: list[str],
+    settings: CohortSettings,
+    vocabulary: Vocabulary,
+    listed: frozenset[LabelPair],
+) -> Iterator[list[str]]:
+    """Concept sets of the counterfactuals, none equal to the film's own."""
+    for k in range(settings.counterfactuals):
+        if k == 0 and concepts:
+            yield []
+            continue
+        rng, other = generator(seed, "counterfactual", rendering, k), concepts
+        while other == concepts:
+            other = draw_concepts(rng, vocabulary, settings.pairs, listed)
+        yield other
+
+
+def _masks(film: Film, concepts: list[str]) -> dict[str, np.ndarray]:
+    masks = {**film.masks, "lung": film.lung_mask, "heart": film.heart_mask}
+    if concepts:
+        masks["findings"] = np.any([film.masks[c] for c in concepts], axis=0)
+    return masks
+
+
+def _save(image: np.ndarray, path: Path) -> None:
+    write_png(image, path, Synthetic="YES", Simulated="YES")
+
+
+def _claim(out: Path, settings: CohortSettings) -> None:
+    """Write the settings, or refuse a folder that holds a cohort with others."""
+    path, wanted = out / "cohort.json", json.loads(json.dumps(asdict(settings)))
+    if not path.is_file():
+        with atomic(path) as temporary:
+            temporary.write_text(json.dumps(wanted, indent=1))
+        return
+    there = json.loads(path.read_text())
+    for key, value in wanted.items():
+        if there.get(key) != value:
+            raise RunError(
+                f"{path} has {key} = {there.get(key)}, not {value}. Use the same settings or another folder."
+            )
+
+
+def _is_whole(out: Path, patient_id: str) -> bool:
+    """A patient's record is written last; an image deleted since makes it again."""
+    path = out / f"patients/{patient_id}.json"
+    if not path.is_file():
+        return False
+    films = json.loads(path.read_text())["films"]
+    return all((out / f"images/{film['image_id']}.png").is_file() for film in films)
+
+
+def _write_tables(out: Path, settings: CohortSettings) -> None:
+    vocabulary = Vocabulary.load()
+    metadata, studies, table = [], [], []
+    for index in range(settings.n):
+        patient_id = patient_id_of(patient_seed(settings.seed, index))
+        record = json.loads((out / f"patients/{patient_id}.json").read_text())
+        for film in record["films"]:
+            vector = _vector(film["concepts"], record, vocabulary)
+            labels = vocabulary.labels_of(vector)
+            metadata += _metadata_rows(film, record, vector, settings, vocabulary)
+            studies.append(_study_row(film, record, vector, labels, vocabulary))
+            states = {c: int(c in vector.present) for c in vocabulary.concepts}
+            columns = {label_column(label): int(bool(value)) for label, value in labels.items()}
+            table.append({"study_id": film["image_id"], "patient_id": patient_id, **states, **columns})
+    write_metadata(metadata_frame(metadata), out)
+    integers = {c: pl.Int8 for c in table[0] if c not in ("study_id", "patient_id")}
+    _write(pl.DataFrame(studies, schema=STUDY_COLUMNS), out / "studies.parquet")
+    _write(pl.DataFrame(table, schema_overrides=integers), out / "concepts.parquet")
+
+
+def _write(frame: pl.DataFrame, path: Path) -> None:
+    with atomic(path) as temporary:
+        frame.write_parquet(temporary)
+
+
+def _vector(concepts: list[str], record: dict, vocabulary: Vocabulary) -> ConceptVector:
+    """``unremarkable`` only where no disease without a concept is there either."""
+    from synthorax.phantom.findings import INCIDENTAL
+
+    if not concepts and not any(INCIDENTAL[name].is_disease for name in record["incidentals"]):
+        return ConceptVector(frozenset({vocabulary.unremarkable}))
+    return ConceptVector(frozenset(concepts))
+
+
+def _metadata_rows(
+    film: dict, record: dict, vector: ConceptVector, settings: CohortSettings, vocabulary: Vocabulary
+) -> Iterator[dict[str, object]]:
+    image_id = film["image_id"]
+    file_name = f"images/{image_id}.png"
+    common = {
+        "study_id": image_id,
+        "patient_id": record["patient_id"],
+        "concepts_unknown": [],
+        "seed": record["seed"],
+        "method": "phantom",
+        "preset": settings.mode,
+        "is_valid": True,
+        "is_synthetic": True,
+        "is_simulated": True,
+        "software_version": __version__,
+    }
+    yield {
+        **common,
+        "file_name": file_name,
+        "image_id": image_id,
+        "counterfactual_file_name": f"counterfactuals/{image_id}__0.png" if film["counterfactuals"] else None,
+        "edit_mask_file_name": f"masks/{image_id}__findings.png" if film["concepts"] else None,
+        "concepts_after": vocabulary.ordered(vector.present),
+        "labels_after": _true_labels(vocabulary.labels_of(vector)),
+    }
+    for k, other in enumerate(film["counterfactuals"]):
+        after = _vector(other, record, vocabulary)
+        yield {
+            **common,
+            "file_name": f"counterfactuals/{image_id}__{k}.png",
+            "image_id": f"{image_id}__{k}",
+            "source_image_id": image_id,
+            "source_file_name": file_name,
+            "concepts_before": vocabulary.ordered(vector.present),
+            "concepts_after": vocabulary.ordered(after.present),
+            "labels_after": _true_labels(vocabulary.labels_of(after)),
+        }
+
+
+def _study_row(
+    film: dict, record: dict, vector: ConceptVector, labels: dict[str, bool | None], vocabulary: Vocabulary
+) -> dict[str, object]:
+    anatomy = record["anatomy"]
+    report = write_report(
+        {c: record["findings"][c] for c in film["concepts"]},
+        record["incidentals"],
+        is_unremarkable=vocabulary.unremarkable in vector.present,
+        view_position=anatomy["view_position"],
+        seed=generator(film["image_id"], "report").integers(2**31),
+        vocabulary=vocabulary,
+    )
+    return {
+        "study_id": film["image_id"],
+        "patient_id": record["patient_id"],
+        "image_id": film["image_id"],
+        "file_name": f"images/{film['image_id']}.png",
+        "report": report,
+        "view_position": anatomy["view_position"],
+        "sex": anatomy["sex"],
+        "age": anatomy["age"],
+        "labels_present": _true_labels(labels),
+        "labels_absent": [label for label, value in labels.items() if value is False],
+        "labels_uncertain": [],
+        "source": "phantom",
+        "sides": [{"concept": c, "side": s} for c, s in film["sides"].items()],
+        "other_findings": list(record["incidentals"]),
+        "seed": record["seed"],
+    }
+
+
+def _true_labels(labels: dict[str, bool | None]) -> list[str]:
+    return [label for label, value in labels.items() if value]
+
+
+__all__ = ["CONCEPTS", "CohortSettings", "counterfactual", "make_patient", "sample_cohort"]

@@ -1,0 +1,307 @@
+"""A virtual patient: one seed, one chest, and for every set of findings the film that this chest would give."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+from scipy import ndimage
+
+from synthorax.concepts import Vocabulary
+from synthorax.errors import InputError, unknown_choice
+from synthorax.phantom.anatomy import Anatomy, draw_anatomy
+from synthorax.phantom.atlas import Atlas
+from synthorax.phantom.chest import Chest, healthy_line_integral, pose_chest, warp_fields
+from synthorax.phantom.fields import smoothstep
+from synthorax.phantom.findings import CONCEPTS, INCIDENTAL, Shape
+from synthorax.phantom.findings.heart import grow_heart
+from synthorax.phantom.projection import HALF, MU_SOFT, SIZE
+from synthorax.phantom.rendering import HealthyFilm, film_grain, grey_change, healthy_film, physical, strict
+from synthorax.seeds import derive_seed, generator
+
+MODES = ("physical", "strict")
+VISIBLE_GREY = 5 / 255
+LUNG_MM, HEART_MM = 25.0, 8.0
+_MEDIASTINUM_ROW = 268
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One finding of one patient, on that patient's film grid (512 px).
+
+    Attributes:
+        concept: the vocabulary's concept, or the name of a finding that no concept names.
+        side: ``"R"``, ``"L"`` or ``"RL"``, the patient's.
+        delta: ``(512, 512)`` float32 added to the line integral; its nonzero pixels are the support.
+        mask: ``(512, 512)`` bool, what is seen: the finding alone changes the displayed grey by at least 5 of
+            255 levels. For gas, where markings are absent: at least half of the lung along the ray is gas.
+        extent: ``(512, 512)`` bool, where the finding lies, hidden parts included.
+        params: what was drawn; ``patient.finding(concept, params)`` makes the same finding again.
+    """
+
+    concept: str
+    side: str
+    delta: np.ndarray = field(repr=False)
+    mask: np.ndarray = field(repr=False)
+    extent: np.ndarray = field(repr=False)
+    params: dict[str, object] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Film:
+    """A rendered film and what is known about it.
+
+    Attributes:
+        image: ``(size, size)`` float32 in [0, 1], MONOCHROME2.
+        masks: per finding, ``(size, size)`` bool, the visible part.
+        extents: per finding, ``(size, size)`` bool, hidden parts included.
+        lung_mask, heart_mask: ``(size, size)`` bool; the heart's includes its enlargement.
+        sides: per concept ``"left"``, ``"right"`` or ``"bilateral"``; concepts without a side are left out.
+        params: all that was drawn, plain numbers.
+    """
+
+    image: np.ndarray = field(repr=False)
+    masks: dict[str, np.ndarray] = field(repr=False)
+    extents: dict[str, np.ndarray] = field(repr=False)
+    lung_mask: np.ndarray = field(repr=False)
+    heart_mask: np.ndarray = field(repr=False)
+    sides: dict[str, str]
+    params: dict[str, object] = field(repr=False)
+
+    @property
+    def cardiothoracic_ratio(self) -> float:
+        """Widest heart over widest lung, in columns of the masks."""
+        heart, lung = (np.flatnonzero(mask.any(0)) for mask in (self.heart_mask, self.lung_mask))
+        return float((heart[-1] - heart[0] + 1) / (lung[-1] - lung[0] + 1))
+
+
+class VirtualPatient:
+    """A person who does not exist, seen on one film.
+
+    Args:
+        seed: everything about the patient follows from it.
+        atlas: from :meth:`Atlas.load`; never changed.
+        **anatomy: numbers of :class:`Anatomy` to set instead of drawing them, e.g. ``sex="F", tilt_deg=0``.
+    """
+
+    def __init__(self, seed: int, atlas: Atlas, **anatomy: object) -> None:
+        self.seed = seed
+        self.anatomy: Anatomy = draw_anatomy(seed).changed(**anatomy)
+        self.chest: Chest = pose_chest(atlas, self.anatomy, seed)
+        self._rows, self._columns = _warp(self.anatomy, seed)
+        line_integral = healthy_line_integral(self.chest, self.anatomy, seed)
+        line_integral = line_integral + grow_heart(self.chest, self.anatomy.heart_growth_mm, 10.0)[0]
+        self.line_integral = self.on_film(line_integral)
+        self.lung_mask = self.on_film(self.chest.lung["R"] + self.chest.lung["L"]) > LUNG_MM
+        grain = film_grain(generator(seed, "noise"), (SIZE, SIZE))
+        self.healthy: HealthyFilm = healthy_film(self.line_integral, self.lung_mask, self.anatomy, grain)
+
+    @cached_property
+    def incidentals(self) -> tuple[Finding, ...]:
+        """Findings and devices that no concept names; they stay in every film of this patient."""
+        return tuple(
+            self.finding(name)
+            for name, recipe in INCIDENTAL.items()
+            if generator(self.seed, name, "occurs").random() < recipe.rate
+        )
+
+    @property
+    def has_other_disease(self) -> bool:
+        """Whether an incidental finding (not a device) keeps films without concepts from being unremarkable."""
+        return any(INCIDENTAL[finding.concept].is_disease for finding in self.incidentals)
+
+    def on_film(self, image: np.ndarray) -> np.ndarray:
+        """Warp a ``(512, 512)`` map from the atlas's frame onto this patient's film."""
+        return ndimage.map_coordinates(image, [self._rows, self._columns], order=1, mode="nearest")
+
+    def finding(self, concept: str, params: Mapping[str, object] | None = None) -> Finding:
+        """The finding that this patient has if it has any of that concept: the same in every counterfactual.
+
+        Side, size and place follow from ``(seed, concept)``; concepts of one label share their side.
+
+        Args:
+            concept: a pathology concept, or a key of :data:`~synthorax.phantom.findings.INCIDENTAL`.
+            params: stored parameters of an earlier finding, to make exactly that one again.
+
+        Raises:
+            InputError: no recipe for the concept.
+        """
+        recipes = CONCEPTS | INCIDENTAL
+        if concept not in recipes:
+            raise unknown_choice("concept", concept, recipes)
+        recipe = recipes[concept]
+        if params is None:
+            group = Vocabulary.load().label_of(concept) if concept in CONCEPTS else concept
+            pick = generator(self.seed, group, "side").random()
+            side = recipe.sides[int(pick * len(recipe.sides))]
+            params = {"side": side, **recipe.draw(generator(self.seed, concept), self.chest, side)}
+        side = str(params["side"])
+        shape = recipe.make(self.chest, **params)
+        return self._on_film(concept, side, shape, dict(params))
+
+    def _on_film(self, concept: str, side: str, shape: Shape, params: dict[str, object]) -> Finding:
+        delta = self.on_film(shape.delta.astype(np.float32))
+        delta[np.abs(delta) < 1e-4] = 0
+        extent = self.on_film(shape.depth_mm) > shape.extent_mm
+        if shape.region is None:
+            mask = np.abs(grey_change(self.healthy, delta, self.anatomy)) >= VISIBLE_GREY
+            mask = ndimage.median_filter(mask, 5) if concept in CONCEPTS else mask
+        else:
+            mask = self.on_film(shape.region) > 0.5
+        return Finding(concept, side, delta, mask, extent, params)
+
+    def render(
+        self, findings: Iterable[Finding | str] = (), mode: str = "physical", size: int = SIZE
+    ) -> Film:
+        """The film of this patient with exactly these findings (and the patient's incidental ones).
+
+        Findings of one label share tissue: the strongest counts at each pixel. Different labels add, up to lung
+        that is wholly filled. Films of one patient share pose, noise, window, marker and border.
+
+        Args:
+            findings: findings of this patient, or concepts to look up with :meth:`finding`.
+            mode: ``physical`` lets scatter and equalisation answer to the findings (small differences everywhere);
+                ``strict`` changes no pixel outside the findings' support.
+            size: side of the film (px), 512 or less; smaller films are area averages.
+        """
+        if mode not in MODES:
+            raise unknown_choice("mode", mode, MODES)
+        if not 16 <= size <= SIZE:
+            raise InputError(f"size is {size} px; expected 16 to {SIZE}.")
+        findings = [self.finding(f) if isinstance(f, str) else f for f in findings]
+        delta = self._combine(findings)
+        if mode == "strict":
+            image = strict(self.healthy, delta, self.anatomy)
+        else:
+            image = physical(self.healthy, self.line_integral + delta, self.anatomy)
+        heart = self.on_film(self.chest.heart) > HEART_MM
+        for finding in findings:
+            if finding.concept == "enlarged_heart":
+                heart = heart | finding.extent
+        everything = (*findings, *self.incidentals)
+        return Film(
+            image=reduce_area(_annotate(image, self.anatomy), size),
+            masks={f.concept: reduce_mask(f.mask, size) for f in everything},
+            extents={f.concept: reduce_mask(f.extent, size) for f in everything},
+            lung_mask=reduce_mask(self.lung_mask, size),
+            heart_mask=reduce_mask(heart, size),
+            sides=sides_of(findings),
+            params={
+                "seed": self.seed,
+                "mode": mode,
+                "anatomy": self.anatomy.as_dict(),
+                "findings": {f.concept: f.params for f in findings},
+                "incidentals": {f.concept: f.params for f in self.incidentals},
+            },
+        )
+
+    @cached_property
+    def _capacity(self) -> np.ndarray:
+        """``(512, 512)``: line integral that filling all air of the lungs would add."""
+        grids = self.chest.atlas.lungs.values()
+        room = sum(
+            self.chest.cast(np.maximum(1.1 * MU_SOFT - g.mu, 0) * smoothstep(-1.5, 0, g.inside), g)
+            for g in grids
+        )
+        return self.on_film(room)
+
+    def _combine(self, findings: list[Finding]) -> np.ndarray:
+        vocabulary = Vocabulary.load()
+        groups: dict[str, np.ndarray] = {}
+        for finding in findings:
+            label = vocabulary.label_of(finding.concept)
+            before = groups.get(label)
+            stronger = finding.delta if before is None else _stronger(before, finding.delta)
+            groups[label] = stronger
+        added = sum((np.maximum(d, 0) for d in groups.values()), np.zeros((SIZE, SIZE), np.float32))
+        removed = sum((np.minimum(d, 0) for d in groups.values()), np.zeros((SIZE, SIZE), np.float32))
+        if len(groups) > 1:
+            added = np.minimum(added, np.maximum(self._capacity, np.max([*groups.values()], axis=0)))
+        return added + removed + sum(f.delta for f in self.incidentals)
+
+
+def patient_id_of(seed: int) -> str:
+    """The patient's id; it holds the seed, so that any film can be made again from its row."""
+    return f"vp{seed:016x}"
+
+
+def patient_seed_of(patient_id: str) -> int:
+    """The seed in a virtual patient's id.
+
+    Raises:
+        InputError: not the id of a virtual patient.
+    """
+    try:
+        if not patient_id.startswith("vp") or len(patient_id) != 18:
+            raise ValueError
+        return int(patient_id[2:], 16)
+    except ValueError:
+        raise InputError(
+            f"patient_id is {patient_id!r}; expected 'vp' and 16 hexadecimal digits. Only virtual patients have "
+            "a true counterfactual."
+        ) from None
+
+
+def patient_seed(cohort_seed: int, index: int) -> int:
+    """The seed of the ``index``-th patient of a cohort."""
+    return derive_seed(cohort_seed, "patient", index)
+
+
+def sides_of(findings: Iterable[Finding]) -> dict[str, str]:
+    """Concept to ``left``, ``right`` or ``bilateral``, for concepts that have a side."""
+    words = {"R": "right", "L": "left", "RL": "bilateral"}
+    by_name = Vocabulary.load().by_name
+    return {f.concept: words[f.side] for f in findings if f.concept in by_name and by_name[f.concept].sided}
+
+
+def reduce_area(image: np.ndarray, size: int) -> np.ndarray:
+    """Area-averaged copy of a square float image."""
+    if image.shape[0] == size:
+        return image
+    return np.asarray(Image.fromarray(image.astype(np.float32)).resize((size, size), Image.Resampling.BOX))
+
+
+def reduce_mask(mask: np.ndarray, size: int) -> np.ndarray:
+    """A mask on a smaller grid: pixels covered by half or more."""
+    return mask if mask.shape[0] == size else reduce_area(mask.astype(np.float32), size) >= 0.5
+
+
+def _stronger(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return np.where(np.abs(b) > np.abs(a), b, a)
+
+
+def _warp(anatomy: Anatomy, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """For each film pixel, the row and column of the atlas's frame that it shows."""
+    rows, columns = np.mgrid[0:SIZE, 0:SIZE].astype(np.float32)
+    angle = np.deg2rad(anatomy.turn_deg)
+    from_row, from_column = rows - HALF, columns - HALF
+    row = from_row * np.cos(angle) - from_column * np.sin(angle)
+    column = from_column * np.cos(angle) + from_row * np.sin(angle)
+    y = anatomy.top_px + (row + HALF) * anatomy.lung_stretch + anatomy.shift_px[1] * 0.5
+    taper = 1 + anatomy.apex_taper * row / HALF + anatomy.waist * np.sin(row / HALF * 2)
+    x = 258 + column * anatomy.width * taper + anatomy.shift_px[0]
+    at_diaphragm = smoothstep(120, 300, y) * (1 - smoothstep(330, 480, y))
+    y = y + anatomy.diaphragm_px * at_diaphragm * (0.6 + 0.4 * anatomy.diaphragm_lean * np.tanh(column / 120))
+    sway = warp_fields(generator(seed, "warp"), anatomy.warp_px)
+    y, x = y + sway[0], x + sway[1]
+    across = np.clip((x - 255) / 185, 0, 1)  # shrink the left heart sideways, lung following
+    x = x + 185 * anatomy.slimness * 4 * across * (1 - across) * np.exp(-(((y - 262) / 66) ** 2))
+    return y, x
+
+
+def _annotate(image: np.ndarray, anatomy: Anatomy) -> np.ndarray:
+    """Collimation border, the L marker and, on AP films, the words; all independent of findings."""
+    top, bottom, left, right = anatomy.border_px
+    out = np.zeros_like(image)
+    inside = (slice(top, SIZE - bottom), slice(left, SIZE - right))
+    out[inside] = image[inside]
+    if anatomy.marker_px is None:
+        return out
+    ink = Image.new("L", (SIZE, SIZE), 0)
+    pen = ImageDraw.Draw(ink)
+    row, column = anatomy.marker_px
+    pen.text((column, row), "L", fill=245, font=ImageFont.load_default(26))
+    if anatomy.view_position == "AP":
+        pen.text((18, 400), "AP PORTABLE", fill=225, font=ImageFont.load_default(13))
+    return np.maximum(out, np.asarray(ink, dtype=np.float32) / 255)

@@ -1,0 +1,130 @@
+"""From line integrals to a displayed film: scatter, noise, equalisation, window.
+
+Notation: L line integral, P = exp(-L) transmission, S scatter, s = -ln(P + S) signal (dense = large).
+
+The window and the equalisation's level are taken from the healthy film and frozen, so that films of one
+patient differ only by their findings. *Physical* films still let a finding change the scatter and the
+equalisation round it. *Strict* films freeze those too: where a finding adds nothing, no pixel changes.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from synthorax.phantom.anatomy import Anatomy
+from synthorax.phantom.fields import smoothstep, wide_blur
+
+BLUR_PX = 0.4
+BANDS_PX = (1.6, 6.0, 48.0)
+
+
+@dataclass(frozen=True)
+class HealthyFilm:
+    """What a patient's films share.
+
+    Attributes:
+        transmission, scatter: ``(512, 512)`` P and S of the healthy chest.
+        grain: ``(512, 512)`` unit noise.
+        signal, processed: s and its equalised form.
+        level: the equalisation's pivot.
+        black, white: window in processed signal.
+    """
+
+    transmission: np.ndarray
+    scatter: np.ndarray
+    grain: np.ndarray
+    signal: np.ndarray
+    processed: np.ndarray
+    level: float
+    black: float
+    white: float
+
+
+def healthy_film(
+    line_integral: np.ndarray, lung: np.ndarray, anatomy: Anatomy, grain: np.ndarray
+) -> HealthyFilm:
+    """Render the healthy chest once and fix what its pairs share.
+
+    Args:
+        line_integral: ``(512, 512)``.
+        lung: ``(512, 512)`` bool; the window's black comes from it.
+        anatomy: film parameters.
+        grain: ``(512, 512)`` unit noise.
+    """
+    transmission, scatter = _transmission(line_integral), _scatter(_transmission(line_integral), anatomy)
+    signal = _signal(transmission, scatter, grain, anatomy)
+    level = float(np.median(wide_blur(signal, BANDS_PX[2])))
+    processed = _equalise(signal, level, anatomy)
+    dark = np.percentile(processed[lung], 2)
+    white = np.percentile(processed[40:470, 60:450], anatomy.white_percentile)
+    black = dark - anatomy.black_offset * (white - dark) + 0.2 * anatomy.exposure
+    white = white + 0.1 * anatomy.exposure
+    return HealthyFilm(transmission, scatter, grain, signal, processed, level, float(black), float(white))
+
+
+def physical(healthy: HealthyFilm, line_integral: np.ndarray, anatomy: Anatomy) -> np.ndarray:
+    """``(512, 512)`` in [0, 1]: scatter and equalisation answer to the whole film."""
+    transmission = _transmission(line_integral)
+    signal = _signal(transmission, _scatter(transmission, anatomy), healthy.grain, anatomy)
+    return display(healthy, _equalise(signal, healthy.level, anatomy), anatomy)
+
+
+def strict(healthy: HealthyFilm, delta: np.ndarray, anatomy: Anatomy) -> np.ndarray:
+    """``(512, 512)`` in [0, 1]: only pixels with a nonzero ``delta`` differ from the healthy film."""
+    transmission = healthy.transmission * np.exp(-delta)
+    signal = _signal(transmission, healthy.scatter, healthy.grain, anatomy)
+    return display(healthy, healthy.processed + (signal - healthy.signal), anatomy)
+
+
+def grey_change(healthy: HealthyFilm, delta: np.ndarray, anatomy: Anatomy) -> np.ndarray:
+    """``(512, 512)`` change of displayed grey (0-1) that a finding alone makes; about nil behind dense organs."""
+    dense = healthy.transmission * np.exp(-delta) + healthy.scatter
+    change = np.log(healthy.transmission + healthy.scatter) - np.log(dense)
+    smooth = ndimage.gaussian_filter(healthy.processed, 1.0)
+    return display(healthy, smooth + change, anatomy) - display(healthy, smooth, anatomy)
+
+
+def display(healthy: HealthyFilm, processed: np.ndarray, anatomy: Anatomy) -> np.ndarray:
+    """Window, then a sigmoid characteristic curve and gamma."""
+    slope = anatomy.contrast
+    t = (processed - healthy.black) / (healthy.white - healthy.black)
+    foot = 1 / (1 + np.exp(2 * slope))
+    curve = (1 / (1 + np.exp(-4 * slope * (t - 0.5))) - foot) / (1 - 2 * foot)
+    return (anatomy.white * np.clip(curve, 0, 1) ** anatomy.gamma).astype(np.float32)
+
+
+def film_grain(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+    """Unit noise, 40 % of it correlated over neighbouring pixels."""
+    white = rng.standard_normal(shape, dtype=np.float32)
+    return 0.6 * white + 0.8 * ndimage.gaussian_filter(white, 0.8)
+
+
+def _transmission(line_integral: np.ndarray) -> np.ndarray:
+    return ndimage.gaussian_filter(np.exp(-line_integral), BLUR_PX)
+
+
+def _scatter(transmission: np.ndarray, anatomy: Anatomy) -> np.ndarray:
+    return anatomy.scatter * (0.55 * wide_blur(transmission, 45) + 0.45 * wide_blur(transmission, 18))
+
+
+def _signal(transmission: np.ndarray, scatter: np.ndarray, grain: np.ndarray, anatomy: Anatomy) -> np.ndarray:
+    """s with quantum noise: deviation sqrt(I / photons)."""
+    intensity = transmission + scatter
+    noisy = np.maximum(intensity + np.sqrt(intensity / np.float32(anatomy.photons)) * grain, 1e-5)
+    return np.clip(-np.log(noisy), 0.15, None)
+
+
+def _equalise(signal: np.ndarray, level: float, anatomy: Anatomy) -> np.ndarray:
+    """Vendor-like multi-scale processing: compress the widest band, lift detail, less so in dense areas."""
+    fine, middle = (ndimage.gaussian_filter(signal, s) for s in BANDS_PX[:2])
+    wide = wide_blur(signal, BANDS_PX[2])
+    in_dense = 1 - 0.75 * smoothstep(0.25, 1.25, middle - level)
+    keep, detail = 1 - anatomy.equalisation, anatomy.detail * in_dense
+    return (
+        level
+        + keep * (wide - level)
+        + (1 - 0.5 * anatomy.equalisation) * (middle - wide)
+        + (1 + detail) * (fine - middle)
+        + (1 + 0.7 * detail) * (signal - fine)
+    )
