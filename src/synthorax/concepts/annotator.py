@@ -1,18 +1,17 @@
-"""Reports to concepts: every mention with its state and its place, collapsed to present or absent by a policy.
+"""Reports to concepts: every mention with its state and place, collapsed to present or absent by a policy.
 
     report -> sections -> normalised text -> Aho-Corasick hits -> scope pass -> mentions -> ConceptVector
 
-A report with usable text says something about every concept: one that is not mentioned is absent. Without usable
-text every concept is unknown. Policies: ``strict`` counts what is asserted, ``inclusive`` also what is
-uncertain, ``corpa`` as ``inclusive`` and with the original's rule for opacities. Negated and
-historical mentions never count.
+A report with usable text says something about every concept: one that is not mentioned is absent. Without
+usable text every concept is unknown. Policies: ``strict`` counts what is asserted (uncertain is 0),
+``inclusive`` also what is uncertain, ``corpa`` as ``inclusive`` and with the original's rule for opacities.
+Negated and historical mentions never count.
 """
 
 import re
 from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import accumulate
 
 from synthorax.concepts.lexicon import lexicon
 from synthorax.concepts.scope import STATE_NAMES, Found, find_mentions
@@ -20,11 +19,13 @@ from synthorax.concepts.sections import usable_sections
 from synthorax.concepts.vector import ConceptVector
 from synthorax.concepts.vocabulary import Vocabulary
 
-_TABLE = str.maketrans(
-    {**dict.fromkeys('\n\r\t\v\f-/()[]{}"*_~–—\xa0', " "), **dict.fromkeys("?!", "."), "’": "'"}
-)
+#: Signs that part words are spaces, other sentence ends are full stops.
+_SIGNS = {**dict.fromkeys('\n\r\t\v\f:-/()[]{}"*_~', " "), **dict.fromkeys("?!", ".")}
+_LETTERS = str.maketrans({**_SIGNS, **dict.fromkeys("–—\xa0", " "), "’": "'"})
+_BYTES = bytes(ord(_SIGNS.get(chr(code), chr(code)).lower()) if code < 128 else code for code in range(256))
 _BREAKS = re.compile(r"\n(?=[ \t\r]*(?:\n|\d{1,2}[.)][ \t]|[-*•][ \t]))")
-_SPACES = re.compile(r" {2,}")
+#: Runs of spaces, and stops and commas without a space before the next word.
+_UNEVEN = re.compile(r" {2,}|[,;](?=[a-z0-9])|(?<=[a-z]{3})\.(?=[a-z])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,33 +109,41 @@ def read_report(report: str | None, vocabulary: Vocabulary) -> list[tuple[str, F
         return None
     words, found = lexicon(vocabulary), []
     for section in sections:
-        text, shifts = normalise(report[section.start : section.end])
+        text, moved = normalise(report[section.start : section.end])
         mentions = find_mentions(text, words, vocabulary.unremarkable)
         for mention in mentions:
-            mention[1] = _back(mention[1], shifts) + section.start
-            mention[2] = _back(mention[2] - 1, shifts) + 1 + section.start
+            mention[1] = _back(mention[1], moved) + section.start
+            mention[2] = _back(mention[2] - 1, moved) + 1 + section.start
         found += [(section.name, mention) for mention in mentions]
     return found
 
 
-def normalise(text: str) -> tuple[str, tuple[list[int], list[int]] | None]:
-    """Lower case, breaks as full stops, single spaces; and what maps a position back (None: nothing moved)."""
+def normalise(text: str) -> tuple[str, tuple[list[int], list[int]]]:
+    """Lower case, line breaks that end a statement as full stops, one space before each word.
+
+    Returns:
+        The text, and what maps a position back: from each of the first numbers on, add the second.
+    """
     if "\n" in text:
         text = _BREAKS.sub(".", text)
-    lower = text.lower()
-    if len(lower) != len(text):  # a few capitals have longer small letters
-        lower = "".join(small if len(small := letter.lower()) == 1 else letter for letter in text)
-    lower = lower.translate(_TABLE)
-    if "  " not in lower:
-        return lower, None
-    runs = [(match.start(), match.end() - match.start() - 1) for match in _SPACES.finditer(lower)]
-    removed = list(accumulate(length for _, length in runs))
-    places = [start + 1 - (total - length) for (start, length), total in zip(runs, removed, strict=True)]
-    return _SPACES.sub(" ", lower), (places, removed)
+    if text.isascii():
+        lower = text.encode("ascii").translate(_BYTES).decode("ascii")
+    else:  # letter by letter, as a few capitals have longer small letters
+        lower = "".join(small if len(small := c.lower()) == 1 else c for c in text).translate(_LETTERS)
+    if "  " not in lower and all(lower.count(sign) == lower.count(sign + " ") for sign in (",", ";", ".")):
+        return " " + lower, ([0], [-1])
+    pieces, places, shifts = [], [0], [-1]
+    shift, position = -1, 0
+    for match in _UNEVEN.finditer(lower):
+        start, end = match.span()
+        kept = " " if lower[start] == " " else lower[start] + " "
+        pieces += [lower[position:start], kept]
+        shift += end - start - len(kept)
+        places.append(end - shift)
+        shifts.append(shift)
+        position = end
+    return " " + "".join(pieces) + lower[position:], (places, shifts)
 
 
-def _back(position: int, shifts: tuple[list[int], list[int]] | None) -> int:
-    if shifts is None:
-        return position
-    index = bisect_right(shifts[0], position)
-    return position + (shifts[1][index - 1] if index else 0)
+def _back(position: int, moved: tuple[list[int], list[int]]) -> int:
+    return position + moved[1][bisect_right(moved[0], position) - 1]

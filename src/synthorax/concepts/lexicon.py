@@ -2,6 +2,7 @@
 
 One pass finds findings, scope words and punctuation together, leftmost and longest first, so that a longer
 wording keeps a shorter one inside it from counting ('no change in' from 'no', 'breast mass' from 'mass').
+Each pattern begins with the space before its word: none starts inside a word and hides what follows.
 Each pattern carries its actions: what it means, as small integers that the scope pass understands.
 """
 
@@ -119,5 +120,9 @@ def lexicon(vocabulary: Vocabulary) -> Lexicon:
         if finds and any(phrase.startswith(f"{negation} ") for negation in negations):
             entry.append((Kind.NEGATION_BEFORE, None))
     patterns = tuple(meaning)
-    automaton = ahocorasick_rs.AhoCorasick(list(patterns), matchkind=ahocorasick_rs.MatchKind.LeftmostLongest)
+    automaton = ahocorasick_rs.AhoCorasick(
+        [pattern if pattern in ".,;" else f" {pattern}" for pattern in patterns],
+        matchkind=ahocorasick_rs.MatchKind.LeftmostLongest,
+        implementation=ahocorasick_rs.Implementation.DFA,
+    )
     return Lexicon(automaton, tuple(tuple((int(k), p) for k, p in meaning[p_]) for p_ in patterns), patterns)

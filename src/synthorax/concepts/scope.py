@@ -3,9 +3,9 @@
 The walk keeps, within a sentence, which triggers are still open:
 
 * a trigger *before* a finding (no, possible, history of) reaches forward until a sentence end or a
-  terminator (but, with, stable). A negation goes on over the commas of a list ('no pneumothorax, effusion, or
-  consolidation') and ends at a comma clause with a verb of its own ('..., the heart is enlarged') or with a new
-  statement ('..., small effusion');
+  terminator (but, with, stable). A negation goes on over the commas of a list ('no pneumothorax, effusion,
+  or consolidation') and ends at a comma clause with a verb of its own ('..., the heart is enlarged') or
+  with a new statement ('..., small effusion');
 * a trigger *after* a finding (is not seen, unlikely, has resolved) reaches back to the last comma or
   terminator, over the commas of an *or* list.
 
@@ -19,26 +19,43 @@ from synthorax.concepts.lexicon import Kind, Lexicon
 ASSERTED, UNCERTAIN, NEGATED, HISTORICAL = range(4)
 STATE_NAMES = ("asserted", "uncertain", "negated", "historical")
 
-#: How far, in characters, a history reaches forward, two parts may lie apart, and a trait may lie from its finding.
+#: In characters: a history's reach forward, and how far apart two parts, a trait and its finding, may lie.
 HISTORY_REACH = 45
 PARTS_APART = 60
 TRAIT_REACH = 32
 EXCLUDER_REACH = 45
 
-#: A found mention, mutable while the walk goes on: concept, start, end, state, laterality, severity, cautious.
+#: A found mention, mutable while the walk goes on.
 CONCEPT, START, END, STATE, SIDE, SEVERITY, CAUTIOUS = range(7)
 Found = list
 
 _OF_AN_ORGAN = re.compile(r" (?:in|of|within|from|at) (?:the |a )?(?:left |right )?")
+_PARTING = frozenset(("or", "and", "with", "fracture"))
 _JOINS = (" or", " no", " an")
-_CONCEPT, _CAUTIOUS, _PART = int(Kind.CONCEPT), int(Kind.CAUTIOUS), int(Kind.PART)
+# plain integers: comparing them is what the walk does most
+CAUTIOUS_SAID, PART = int(Kind.CAUTIOUS), int(Kind.PART)
+NEGATION_BEFORE, NEGATION_AFTER = int(Kind.NEGATION_BEFORE), int(Kind.NEGATION_AFTER)
+UNCERTAINTY_BEFORE, UNCERTAINTY_AFTER = int(Kind.UNCERTAINTY_BEFORE), int(Kind.UNCERTAINTY_AFTER)
+HISTORY_BEFORE, HISTORY_AFTER, CONTINUES = (
+    int(Kind.HISTORY_BEFORE),
+    int(Kind.HISTORY_AFTER),
+    int(Kind.CONTINUES),
+)
+TERMINATOR, NEW_STATEMENT, VERB = int(Kind.TERMINATOR), int(Kind.NEW_STATEMENT), int(Kind.VERB)
+ORGAN, EXCLUDER, SIDE_SAID, SEVERITY_SAID = (
+    int(Kind.ORGAN),
+    int(Kind.EXCLUDER),
+    int(Kind.SIDE),
+    int(Kind.SEVERITY),
+)
+STOP, COMMA = int(Kind.STOP), int(Kind.COMMA)
 
 
 def find_mentions(text: str, lexicon: Lexicon, unremarkable: str, offset: int = 0) -> list[Found]:
     """All findings of one section, with their states.
 
     Args:
-        text: normalised text (lower case, single spaces), see ``normalise``.
+        text: normalised text with a space before each word, see ``normalise``.
         lexicon: vocabulary and scope words.
         unremarkable: the concept that no organ and no exclusion touches, and that parts two halves.
         offset: added to the spans.
@@ -56,7 +73,7 @@ def find_mentions(text: str, lexicon: Lexicon, unremarkable: str, offset: int = 
     for pattern, start, end in lexicon.automaton.find_matches_as_indexes(text):
         todo = actions[pattern]
         kind = todo[0][0]
-        if kind == 17:  # comma
+        if kind == COMMA:
             comma = start
             joined = text[end : end + 3] in _JOINS
             clause = listed if joined else len(out)
@@ -64,8 +81,8 @@ def find_mentions(text: str, lexicon: Lexicon, unremarkable: str, offset: int = 
             parts.clear()
             side = severity = None
             continue
-        if kind == 16:  # full stop or semicolon
-            if end < size and text[end] != " " and (text[end].isdigit() or text[start] == ";" or start < 3):
+        if kind == STOP:
+            if end < size and text[end] != " ":  # a decimal, or an abbreviation
                 continue
             sentence = clause = listed = len(out)
             negation = uncertainty = history = comma = organ = -1
@@ -73,11 +90,12 @@ def find_mentions(text: str, lexicon: Lexicon, unremarkable: str, offset: int = 
             parts.clear()
             excluders.clear()
             continue
-        if (start and text[start - 1].isalnum()) or (end < size and text[end].isalnum()):
+        if end < size and text[end].isalnum():
             continue
+        start += 1
         for kind, payload in todo:
-            if kind <= _PART:
-                if kind == _PART:
+            if kind <= PART:
+                if kind == PART:
                     name, number, half = payload
                     first, last = start, end
                     for other_name, other_number, other_half, other_start, other_end in parts:
@@ -99,7 +117,9 @@ def find_mentions(text: str, lexicon: Lexicon, unremarkable: str, offset: int = 
                         parts.clear()
                     elif organ >= 0 and _is_adjacent(text[organ:start]):
                         continue
-                    if any(x == name and _is_adjacent(text[at:start]) for x, at in excluders):
+                    if excluders and any(
+                        x == name and _is_adjacent(text[at:start], 4) for x, at in excluders
+                    ):
                         continue
                 if negation >= 0:
                     state = NEGATED
@@ -117,13 +137,13 @@ def find_mentions(text: str, lexicon: Lexicon, unremarkable: str, offset: int = 
                         state,
                         side if side and start - side_at <= TRAIT_REACH else None,
                         severity if severity and start - severity_at <= TRAIT_REACH else None,
-                        kind == _CAUTIOUS,
+                        kind == CAUTIOUS_SAID,
                     ]
                 )
-            elif kind == 3:  # negation before
+            elif kind == NEGATION_BEFORE:
                 negation = end
                 comma = -1
-            elif kind == 12:  # verb
+            elif kind == VERB:
                 if negation >= 0 and comma >= 0 and not joined:
                     negation = -1
                     for mention in reversed(out):
@@ -132,15 +152,15 @@ def find_mentions(text: str, lexicon: Lexicon, unremarkable: str, offset: int = 
                         if mention[STATE] == NEGATED:
                             mention[STATE] = ASSERTED
                 listed = clause if joined else len(out) if comma < 0 else clause
-            elif kind == 10:  # terminator
+            elif kind == TERMINATOR:
                 negation = uncertainty = history = -1
                 clause = listed = len(out)
                 side = severity = None
-            elif kind == 11:  # new statement
+            elif kind == NEW_STATEMENT:
                 if comma >= 0 and start - comma <= 2:
                     negation = uncertainty = -1
                     listed = len(out)
-            elif kind == 14:
+            elif kind == SIDE_SAID:
                 if side and payload != side and start - side_at <= 16:
                     payload = "bilateral"
                 side, side_at = payload, end
@@ -150,34 +170,34 @@ def find_mentions(text: str, lexicon: Lexicon, unremarkable: str, offset: int = 
                     and text[:start].endswith(("on the ", "at the ", "in the "))
                 ):
                     out[-1][SIDE] = payload
-            elif kind == 15:
+            elif kind == SEVERITY_SAID:
                 severity, severity_at = payload, end
-            elif kind == 4:  # negation after
+            elif kind == NEGATION_AFTER:
                 for mention in out[clause:]:
                     mention[STATE] = NEGATED
-            elif kind == 5:  # uncertainty before
+            elif kind == UNCERTAINTY_BEFORE:
                 if comma >= 0:
                     negation = -1
                 uncertainty = end
-            elif kind == 6:  # uncertainty after
+            elif kind == UNCERTAINTY_AFTER:
                 for mention in out[clause:]:
                     if mention[STATE] == ASSERTED:
                         mention[STATE] = UNCERTAIN
-            elif kind == 7:
+            elif kind == HISTORY_BEFORE:
                 history = end
-            elif kind == 8:  # history after
+            elif kind == HISTORY_AFTER:
                 for mention in out[clause:]:
                     if mention[STATE] != NEGATED:
                         mention[STATE] = HISTORICAL
-            elif kind == 9:  # what was seen before goes on
+            elif kind == CONTINUES:
                 for mention in out[clause:]:
                     if mention[STATE] == HISTORICAL:
                         mention[STATE] = ASSERTED
-            elif kind == 13:  # another organ
+            elif kind == ORGAN:
                 organ = end
                 if len(out) > sentence and _OF_AN_ORGAN.fullmatch(text[out[-1][END] - offset : start]):
                     out.pop()
-            elif kind == 18 and negation < 0:  # a word that takes the finding back
+            elif kind == EXCLUDER and negation < 0:
                 excluders.append((payload, end))
                 for position in range(len(out) - 1, clause - 1, -1):
                     if (
@@ -192,9 +212,7 @@ def find_mentions(text: str, lexicon: Lexicon, unremarkable: str, offset: int = 
     return out
 
 
-def _is_adjacent(gap: str) -> bool:
-    """Whether at most one word lies between, and no comma, full stop or conjunction."""
+def _is_adjacent(gap: str, at_most: int = 1) -> bool:
+    """Whether no more than so many words lie between, and no comma, full stop or conjunction."""
     words = gap.split()
-    return len(words) <= 1 and (
-        not words or (words[0].isalpha() and words[0] not in ("or", "and", "with", "fracture"))
-    )
+    return len(words) <= at_most and all(word.isalpha() and word not in _PARTING for word in words)

@@ -1,8 +1,8 @@
 """A report's sections: which of its text states what the film shows.
 
-Read are findings and impression; indication, history, comparison and technique are not. Real headings stand at
-the start of a line, inside one ('... seen. IMPRESSION: No'), alone on a line, or are missing; MIMIC's
-body often follows the comparison as a paragraph without a heading.
+Read are findings and impression; indication, history, comparison and technique are not. Real headings
+stand at the start of a line, inside one ('... seen. IMPRESSION: No'), alone on a line, or are missing;
+MIMIC's body often follows the comparison as a paragraph without a heading.
 """
 
 import re
@@ -10,25 +10,28 @@ from dataclasses import dataclass
 
 FINDINGS, IMPRESSION, BODY = "findings", "impression", "body"
 
+_READ = {
+    FINDINGS: """findings; finding; report; interpretation; description; chest; chest radiograph;
+        chest x-ray; portable chest; pa and lateral chest; chest pa and lateral; frontal and lateral views of the chest""",
+    IMPRESSION: """impression; impressions; conclusion; conclusions; opinion; addendum;
+        findings and impression; findings/impression; impression and findings""",
+}
+_NOT_READ = """indication; indications; ndication; clinical indication; reason for exam;
+    reason for examination; reason for study; reason for this examination; reason; history; clinical history; clinical information;
+    clinical data; patient history; past medical history; medical condition; underlying medical condition;
+    comparison; comparisons; comparison study; technique; procedure; exam; examination; exam type;
+    study; date;    type of exam; type of examination; views; recommendation; recommendations; notification; final report;
+    wet read; signed; diagnosis; admitting diagnosis"""
 #: Heading in lower case -> section; None is text that states nothing about this film.
 HEADINGS: dict[str, str | None] = {
-    **dict.fromkeys(("findings", "finding", "report", "interpretation", "chest", "description"), FINDINGS),
-    **dict.fromkeys(("pa and lateral chest", "chest radiograph", "chest x-ray", "portable chest"), FINDINGS),
-    **dict.fromkeys(("chest pa and lateral", "frontal and lateral views of the chest"), FINDINGS),
-    **dict.fromkeys(("impression", "impressions", "conclusion", "conclusions", "opinion", "addendum"), IMPRESSION),
-    **dict.fromkeys(("findings and impression", "findings/impression", "impression and findings"), IMPRESSION),
-    **dict.fromkeys(("indication", "indications", "ndication", "clinical indication", "reason for exam")),
-    **dict.fromkeys(("reason for examination", "reason for study", "reason for this examination", "reason")),
-    **dict.fromkeys(("history", "clinical history", "clinical information", "clinical data", "patient history")),
-    **dict.fromkeys(("comparison", "comparisons", "comparison study", "technique", "procedure", "exam", "examination")),
-    **dict.fromkeys(("exam type", "study", "type of examination", "type of exam", "views", "date", "medical condition")),
-    **dict.fromkeys(("recommendation", "recommendations", "notification", "final report", "wet read", "signed")),
-    **dict.fromkeys(("diagnosis", "admitting diagnosis", "underlying medical condition", "past medical history")),
-}  # fmt: skip
+    " ".join(heading.split()): name
+    for name, headings in [*_READ.items(), (None, _NOT_READ)]
+    for heading in headings.split(";")
+}
 
-_LONGEST = max(len(heading.split()) for heading in HEADINGS)
-_WORDS_BEFORE_COLON = re.compile(r"[A-Za-z][A-Za-z/-]*(?: [A-Za-z/-]+)*[ \t]*$")
-_ALONE = re.compile(r"^[ \t]*([A-Z][A-Z /-]{3,40})[ \t]*$", re.MULTILINE)
+_LONGEST = max(map(len, HEADINGS)) + 2
+_MOST_WORDS = max(len(heading.split()) for heading in HEADINGS)
+_ALONE = re.compile(r"\n[ \t]*([A-Z][A-Z /-]{3,40})(?=[ \t\r]*\n)")
 _BLANK_LINE = re.compile(r"\n[ \t]*\n")
 _WORD = re.compile(r"[A-Za-z]{2,}")
 
@@ -69,29 +72,28 @@ def _headings(report: str) -> list[tuple[int, int, str | None]]:
     found = []
     colon = report.find(":")
     while colon >= 0:
-        if (match := _WORDS_BEFORE_COLON.search(report, max(0, colon - 48), colon)) and (
-            heading := _known_ending(report, match.start(), colon)
-        ):
-            found.append((*heading[:1], colon + 1, heading[1]))
+        if heading := _heading_before(report, colon):
+            found.append(heading)
         colon = report.find(":", colon + 1)
     if "\n" in report:
-        for match in _ALONE.finditer(report):
-            if (words := " ".join(match[1].lower().split())) in HEADINGS:
-                found.append((match.start(), match.end(), HEADINGS[words]))
-        found.sort()
+        alone = [match for match in _ALONE.finditer(report) if match[1].lower() in HEADINGS]
+        if alone:
+            found += [(match.start(1), match.end(), HEADINGS[match[1].lower()]) for match in alone]
+            found.sort(key=lambda heading: heading[0])
     return found
 
 
-def _known_ending(report: str, start: int, colon: int) -> tuple[int, str | None] | None:
+def _heading_before(report: str, colon: int) -> tuple[int, int, str | None] | None:
     """The longest known heading that ends at the colon and looks like one: at a start, or capitalised."""
-    words = report[start:colon].split(" ")
-    for count in range(min(_LONGEST, len(words)), 0, -1):
-        heading = " ".join(words[-count:]).strip()
+    before = report[max(0, colon - _LONGEST) : colon]
+    line = before[before.rfind("\n") + 1 :].rstrip()
+    words = line.split(" ")
+    for first in range(max(0, len(words) - _MOST_WORDS), len(words)):
+        heading = " ".join(words[first:])
         if (known := heading.lower()) in HEADINGS:
-            at = colon - len(" ".join(words[-count:]))
-            before = report[:at].rstrip(" \t")[-1:]
-            if heading[0].isupper() or before in ("", "\n", "."):
-                return at, HEADINGS[known]
+            is_first = not line[: -len(heading)].strip() or line[: -len(heading)].rstrip().endswith(".")
+            if is_first or heading[0].isupper():
+                return colon - len(before) + before.rfind(heading), colon + 1, HEADINGS[known]
     return None
 
 
@@ -103,4 +105,5 @@ def _after_space(report: str, start: int) -> int:
 
 
 def _has_words(report: str, section: Section) -> bool:
+    """Whether anything but holes of de-identification (XXXX, ___) and numbers stands there."""
     return any(word[0].strip("Xx") for word in _WORD.finditer(report, section.start, section.end))

@@ -55,6 +55,14 @@ def columns_of_states(states: np.ndarray, vocabulary: Vocabulary) -> pl.DataFram
     return pl.DataFrame([_nullable(name, values) for name, values in columns.items()])
 
 
+def columns_with_labels(table: pl.DataFrame, vocabulary: Vocabulary) -> pl.DataFrame:
+    """A table of concept columns with the label columns that follow from them, other columns kept."""
+    derived = columns_of_states(states_of(table, vocabulary.concepts), vocabulary)
+    keys = [name for name in KEYS if name in table.columns]
+    rest = [name for name in table.columns if name not in (*keys, *derived.columns)]
+    return pl.concat([table.select(keys), derived, table.select(rest)], how="horizontal")
+
+
 def states_of(table: pl.DataFrame, names: Sequence[str]) -> np.ndarray:
     """0/1/NULL columns as a float32 array ``(N, names)`` of 0 absent, 1/2 unknown, 1 present."""
     return (

@@ -67,6 +67,24 @@ class Policy:
 
 
 @dataclass(frozen=True)
+class LabelColumns:
+    """What the label columns of published sets say of the concepts.
+
+    Attributes:
+        no_finding: names that say that the film shows nothing.
+        not_findings: names that say nothing of the lung, heart or pleura (devices).
+        present, absent: label name -> the concepts that it makes present, and absent where it is absent.
+        asked: set -> the labels that it asks of every film.
+    """
+
+    no_finding: tuple[str, ...]
+    not_findings: tuple[str, ...]
+    present: Mapping[str, tuple[str, ...]]
+    absent: Mapping[str, tuple[str, ...]]
+    asked: Mapping[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True)
 class Vocabulary:
     """Concepts, labels and rules, read from YAML by :meth:`load`.
 
@@ -75,6 +93,7 @@ class Vocabulary:
         by_name: the concepts, in the vocabulary's order.
         labels: the labels, 'No Relevant Finding' last.
         never_together: sets of concepts that cannot occur in one film; ``*`` stands for any other concept.
+        label_columns: what a set's own labels mean; None where the vocabulary does not say.
         policies: the named policies; ``policy`` is the one in force.
     """
 
@@ -83,6 +102,7 @@ class Vocabulary:
     labels: tuple[str, ...]
     never_together: tuple[frozenset[str], ...] = field(repr=False)
     policies: Mapping[str, Policy] = field(repr=False)
+    label_columns: LabelColumns | None = field(default=None, repr=False)
     policy: str = "strict"
     unremarkable: str = "unremarkable"
 

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from synthorax.concepts.vocabulary import Concept, Policy, Relabel, Vocabulary
+from synthorax.concepts.vocabulary import Concept, LabelColumns, Policy, Relabel, Vocabulary
 from synthorax.errors import InputError
 
 STATES = ("asserted", "uncertain", "negated", "historical")
@@ -40,6 +40,18 @@ class _PolicyEntry(_Strict):
     relabel: list[_RelabelEntry] = Field(default_factory=list)
 
 
+class _LabelEntry(_Strict):
+    present: list[str]
+    absent: list[str] | None = None
+
+
+class _LabelColumnsEntry(_Strict):
+    no_finding: list[str]
+    not_findings: list[str] = Field(default_factory=list)
+    names: dict[str, _LabelEntry]
+    asked: dict[str, list[str]] = Field(default_factory=dict)
+
+
 class _VocabularyEntry(_Strict):
     name: str
     description: str = ""
@@ -48,6 +60,7 @@ class _VocabularyEntry(_Strict):
     concepts: dict[str, _ConceptEntry]
     never_together: list[list[str]] = Field(default_factory=list)
     policies: dict[str, _PolicyEntry]
+    label_columns: _LabelColumnsEntry | None = None
 
 
 def expand(phrase: str) -> list[str]:
@@ -102,12 +115,21 @@ def read_vocabulary(path: Path) -> Vocabulary:
         )
         for name, policy in entry.policies.items()
     }
+    columns = entry.label_columns
     return Vocabulary(
         name=entry.name,
         by_name=concepts,
         labels=tuple(entry.labels),
         never_together=tuple(frozenset(rule) for rule in entry.never_together),
         policies=policies,
+        label_columns=columns
+        and LabelColumns(
+            tuple(columns.no_finding),
+            tuple(columns.not_findings),
+            {label: tuple(given.present) for label, given in columns.names.items()},
+            {label: tuple(given.absent or given.present) for label, given in columns.names.items()},
+            {name: tuple(labels) for name, labels in columns.asked.items()},
+        ),
         policy="strict" if "strict" in policies else next(iter(policies)),
         unremarkable=entry.unremarkable,
     )
@@ -138,6 +160,14 @@ def _check_names(path: Path, node: yaml.Node, entry: _VocabularyEntry) -> None:
     for number, rule in enumerate(entry.never_together):
         for position, name in enumerate(rule):
             known(("never_together", number, position), name, ["*", *entry.concepts])
+    if entry.label_columns is not None:
+        for label, given in entry.label_columns.names.items():
+            for key in ("present", "absent"):
+                for position, name in enumerate(getattr(given, key) or ()):
+                    known(("label_columns", "names", label, key, position), name, entry.concepts)
+        for source, labels in entry.label_columns.asked.items():
+            for position, label in enumerate(labels):
+                known(("label_columns", "asked", source, position), label, entry.label_columns.names)
     for name, policy in entry.policies.items():
         for position, state in enumerate(policy.counts_as_present):
             known(("policies", name, "counts_as_present", position), state, STATES)
