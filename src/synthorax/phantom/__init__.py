@@ -13,7 +13,7 @@ _HOMES = {
     "Finding": "patient",
     "Film": "patient",
     "patient_id_of": "patient",
-    "patient_seed_of": "patient",
+    "film_source": "patient",
     "sample_cohort": "cohort",
     "counterfactual": "cohort",
     "withheld_pairs": "combinations",

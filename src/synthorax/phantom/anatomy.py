@@ -77,53 +77,69 @@ class Anatomy:
         return replace(self, **as_tuples)
 
 
-def draw_anatomy(seed: int) -> Anatomy:
-    """A plausible patient and film. The ranges were set by eye against frontal films, not estimated."""
+def draw_anatomy(seed: int, take: int = 0) -> Anatomy:
+    """A plausible patient and film. The ranges were set by eye against frontal films, not estimated.
+
+    Args:
+        seed: the patient's.
+        take: which film of the patient; takes differ in the film's numbers, not in the person's.
+    """
     rng = generator(seed, "anatomy")
     uniform, normal = rng.uniform, rng.normal
-    is_ap = bool(rng.random() < 0.2)
-    is_female = bool(rng.random() < 0.5)
-    has_border, has_marker = rng.random() < 0.6, rng.random() < 0.8
-    border = tuple(int(n) for n in rng.integers(0, 14, 4))
-    marker = (int(rng.integers(26, 66)), int(rng.integers(450, 470)))
-    drawn = Anatomy(
+    is_ap, is_female = bool(rng.random() < 0.2), bool(rng.random() < 0.5)
+    person = {
+        "habitus": np.clip(normal(0.15, 0.35), -0.35, 1.1),
+        "rib_gain": uniform(1.5, 2.1),
+        "rib_shift_px": normal(0, 6),
+        "rib_slope": normal(0, 0.05),
+        "vessel_gain": uniform(0.7, 1.3),
+        "tree_gain": uniform(0.7, 1.4),
+        "heart_growth_mm": uniform(0, 5) + (5 if is_ap else 0),
+        "slimness": uniform(0.04, 0.13) * (0.4 if is_ap else 1),
+        "breast_mm": uniform(16, 34) * is_female,
+        "lung_stretch": uniform(0.76, 0.86) * (0.97 if is_ap else 1),
+        "width": uniform(0.84, 0.96),
+        "diaphragm_px": normal(0, 9),
+        "diaphragm_lean": uniform(-1, 1),
+        "apex_taper": uniform(-0.05, 0.05),
+        "waist": normal(0, 0.03),
+        "warp_px": uniform(2.5, 6.0),
+        "tilt_deg": np.clip(normal(0, 4), -8, 8),
+        "rotation_deg": np.clip(normal(0, 2.2), -5, 5),
+        "sharpening": uniform(0.7, 1.3),
+    }
+    age = float(np.clip(round(normal(58, 17)), 18, 95))
+    return Anatomy(
         view_position="AP" if is_ap else "PA",
         sex="F" if is_female else "M",
-        age=float(np.clip(round(normal(58, 17)), 18, 95)),
-        habitus=float(np.clip(normal(0.15, 0.35), -0.35, 1.1)),
-        rib_gain=uniform(1.5, 2.1),
-        rib_shift_px=normal(0, 6),
-        rib_slope=normal(0, 0.05),
-        vessel_gain=uniform(0.7, 1.3),
-        tree_gain=uniform(0.7, 1.4),
-        heart_growth_mm=uniform(0, 5) + (5 if is_ap else 0),
-        slimness=uniform(0.04, 0.13) * (0.4 if is_ap else 1),
-        breast_mm=uniform(16, 34) if is_female else 0.0,
-        lung_stretch=uniform(0.76, 0.86) * (0.97 if is_ap else 1),
-        width=uniform(0.84, 0.96),
-        top_px=uniform(22, 40),
-        diaphragm_px=normal(0, 9),
-        diaphragm_lean=uniform(-1, 1),
-        apex_taper=uniform(-0.05, 0.05),
-        waist=normal(0, 0.03),
-        warp_px=uniform(2.5, 6.0),
-        tilt_deg=float(np.clip(normal(0, 4), -8, 8)),
-        rotation_deg=float(np.clip(normal(0, 2.2), -5, 5)),
-        turn_deg=normal(0, 1.2),
-        shift_px=(normal(0, 6), normal(0, 6)),
-        photons=10 ** uniform(4.4, 5.1) * (0.5 if is_ap else 1),
-        scatter=uniform(0.2, 0.45) + (0.12 if is_ap else 0),
-        equalisation=uniform(0.3, 0.55),
-        detail=uniform(0.05, 0.5),
-        sharpening=uniform(0.7, 1.3),
-        contrast=uniform(0.5, 0.8),
-        gamma=uniform(0.62, 0.9),
-        white=uniform(0.86, 0.97),
-        black_offset=uniform(0.3, 0.5),
-        white_percentile=uniform(94, 99),
-        exposure=normal(0, 0.1),
-        border_px=border if has_border else (0, 0, 0, 0),
-        marker_px=marker if has_marker else None,
+        age=age,
+        **{name: float(value) for name, value in person.items()},
+        **_draw_film(generator(seed, "film", take), is_ap),
     )
-    plain = {k: float(v) for k, v in drawn.as_dict().items() if isinstance(v, float)}
-    return drawn.changed(**plain, shift_px=tuple(float(v) for v in drawn.shift_px))
+
+
+def _draw_film(rng: np.random.Generator, is_ap: bool) -> dict[str, object]:
+    """Position, exposure and processing of one film."""
+    uniform, normal = rng.uniform, rng.normal
+    numbers = {
+        "top_px": uniform(22, 40),
+        "turn_deg": normal(0, 1.2),
+        "photons": 10 ** uniform(4.4, 5.1) * (0.5 if is_ap else 1),
+        "scatter": uniform(0.2, 0.45) + (0.12 if is_ap else 0),
+        "equalisation": uniform(0.3, 0.55),
+        "detail": uniform(0.05, 0.5),
+        "contrast": uniform(0.5, 0.8),
+        "gamma": uniform(0.62, 0.9),
+        "white": uniform(0.86, 0.97),
+        "black_offset": uniform(0.3, 0.5),
+        "white_percentile": uniform(94, 99),
+        "exposure": normal(0, 0.1),
+    }
+    border = tuple(int(n) for n in rng.integers(0, 14, 4))
+    marker = (int(rng.integers(26, 66)), int(rng.integers(450, 470)))
+    return {
+        **{name: float(value) for name, value in numbers.items()},
+        "shift_px": (float(normal(0, 6)), float(normal(0, 6))),
+        "border_px": border if rng.random() < 0.6 else (0, 0, 0, 0),
+        "marker_px": marker if rng.random() < 0.8 else None,
+    }

@@ -4,6 +4,7 @@ Maps here lie in the atlas's frame; :mod:`synthorax.phantom.patient` warps them 
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -52,6 +53,11 @@ class Chest:
     heart: np.ndarray
     clear: dict[str, np.ndarray]
     aspect: float
+
+    @cached_property
+    def clear_depth(self) -> dict[str, np.ndarray]:
+        """Per side, ``(512, 512)`` distance (px) of each clear pixel to the rim of clear lung."""
+        return {side: ndimage.distance_transform_edt(clear) for side, clear in self.clear.items()}
 
     def cast(self, field: np.ndarray, grid: LungGrid) -> np.ndarray:
         """``(512, 512)`` line integral of a 3-D field over a lung's box (per mm, so times mm)."""
@@ -128,42 +134,39 @@ def breasts(rng: np.random.Generator, thickness_mm: float) -> np.ndarray:
     return MU_WATER * 0.93 * thickness_mm * ndimage.gaussian_filter(out, 2.0)
 
 
-def vessel_tree(rng: np.random.Generator, lung: dict[str, np.ndarray], most: int = 2600) -> np.ndarray:
-    """``(512, 512)`` line integral of this patient's own vessels, drawn as two branching trees."""
-    scale = 2
-    canvases = [Image.new("F", (SIZE * scale, SIZE * scale), 0) for _ in range(4)]
+def vessel_tree(rng: np.random.Generator, lung: dict[str, np.ndarray], n_generations: int = 9) -> np.ndarray:
+    """``(512, 512)`` line integral of this patient's own vessels: trees that fork at the end of each branch."""
+    scale, n_points = 2, 5
+    canvases = [Image.new("F", (SIZE * scale, SIZE * scale), 0) for _ in range(3)]
     pens = [ImageDraw.Draw(canvas) for canvas in canvases]
-    n_drawn = 0
     for side, hilum in HILA_MM.items():
         outward, inside = OUTWARD[side], lung[side] > 15
-        x0, y0 = hilum[2] / OBJECT_PIXEL_MM + outward * 4, hilum[1] / OBJECT_PIXEL_MM
-        angles = np.sort(rng.uniform(-1.45, 1.35, 9)) * 0.6 + np.linspace(-1.35, 1.25, 9) * 0.4
-        todo = [
-            (x0 + outward * rng.normal(2, 4), y0 + rng.normal(0, 16), a, rng.uniform(2.8, 4.8), 0)
-            for a in angles
-        ]
-        while todo and n_drawn < most:
-            x, y, angle, width, generation = todo.pop()
-            length = rng.uniform(16, 34) * 0.86**generation
-            n_points = int(length / 4) + 1
-            turns = angle + np.cumsum(rng.normal(0, 0.08, n_points))
-            xs = x + outward * np.cumsum(np.cos(turns)) * length / n_points
-            ys = y + np.cumsum(np.sin(turns)) * length / n_points
-            path = [(x * scale, y * scale), *zip((xs * scale).tolist(), (ys * scale).tolist(), strict=True)]
-            x, y, angle = float(xs[-1]), float(ys[-1]), float(turns[-1])
-            if not (0 <= y < SIZE and 0 <= x < SIZE) or not inside[int(y), int(x)]:
-                continue
-            ink = float(width * OBJECT_PIXEL_MM * MU_SOFT * 1.15)
-            pens[n_drawn % 4].line(path, fill=ink, width=max(1, round(width * scale * 0.75)), joint="curve")
-            n_drawn += 1
-            if width > 0.75 and generation < 9:
-                share = rng.uniform(0.68, 0.9)
-                fork = rng.uniform(0.2, 0.55) * (1 if rng.random() < 0.5 else -1)
-                todo.append((x, y, angle - fork * 0.35, width * max(share, 0.72), generation + 1))
-                todo.append((x, y, angle + fork, width * (1 - share * 0.45), generation + 1))
-    ink = sum(np.asarray(canvas) for canvas in canvases)
-    tree = ndimage.gaussian_filter(ink, 0.8).reshape(SIZE, scale, SIZE, scale).mean((1, 3))
-    return (tree * smoothstep(5, 60, lung["R"] + lung["L"])).astype(np.float32)
+        n = 9
+        x = hilum[2] / OBJECT_PIXEL_MM + outward * (4 + rng.normal(2, 4, n))
+        y = hilum[1] / OBJECT_PIXEL_MM + rng.normal(0, 16, n)
+        angle = 0.6 * np.sort(rng.uniform(-1.45, 1.35, n)) + 0.4 * np.linspace(-1.35, 1.25, n)
+        width = rng.uniform(2.8, 4.8, n)
+        for generation in range(n_generations + 1):
+            length = rng.uniform(16, 34, (len(x), 1)) * 0.86**generation / n_points
+            turns = angle[:, None] + np.cumsum(rng.normal(0, 0.08, (len(x), n_points)), axis=1)
+            xs = np.column_stack([x, x[:, None] + outward * np.cumsum(np.cos(turns) * length, axis=1)])
+            ys = np.column_stack([y, y[:, None] + np.cumsum(np.sin(turns) * length, axis=1)])
+            row, column = ys[:, -1].astype(int).clip(0, SIZE - 1), xs[:, -1].astype(int).clip(0, SIZE - 1)
+            keep = inside[row, column]
+            xs, ys, angle, width = xs[keep], ys[keep], turns[keep, -1], width[keep]
+            paths = (np.stack([xs, ys], axis=-1) * scale).reshape(len(xs), 2 * (n_points + 1)).tolist()
+            for i, (path, w) in enumerate(zip(paths, width.tolist(), strict=True)):
+                ink = w * OBJECT_PIXEL_MM * MU_SOFT * 1.15
+                pens[i % 3].line(path, fill=ink, width=max(1, round(w * scale * 0.75)))
+            forks = width > 0.75
+            x, y, angle, width = xs[forks, -1], ys[forks, -1], angle[forks], width[forks]
+            share = rng.uniform(0.68, 0.9, len(x))
+            fork = rng.uniform(0.2, 0.55, len(x)) * rng.choice([-1, 1], len(x))
+            x, y = np.tile(x, 2), np.tile(y, 2)
+            angle = np.concatenate([angle - 0.35 * fork, angle + fork])
+            width = np.concatenate([width * np.maximum(share, 0.72), width * (1 - 0.45 * share)])
+    ink = sum(np.asarray(canvas).reshape(SIZE, scale, SIZE, scale).mean((1, 3)) for canvas in canvases)
+    return (ndimage.gaussian_filter(ink, 0.45) * smoothstep(5, 60, lung["R"] + lung["L"])).astype(np.float32)
 
 
 def _cast_half(

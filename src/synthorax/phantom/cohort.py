@@ -1,7 +1,7 @@
 """Cohorts of virtual patients as a dataset folder, and the true counterfactual of any of their films.
 
     images/<image_id>.png                  films
-    masks/<image_id>__<finding>.png        visible part of each finding; also __findings (all of them), __lung, __heart
+    masks/<image_id>__<finding>.png        visible part of each finding; __findings (all), __lung, __heart
     counterfactuals/<image_id>__<k>.png    the same patient with other findings
     patients/<patient_id>.json             everything that was drawn, replayable
     metadata.parquet, studies.parquet, concepts.parquet, cohort.json
@@ -33,9 +33,10 @@ from synthorax.phantom.patient import (
     MODES,
     Film,
     VirtualPatient,
+    film_source,
+    image_id_of,
     patient_id_of,
     patient_seed,
-    patient_seed_of,
 )
 from synthorax.phantom.reports import write_report
 from synthorax.progress import track
@@ -105,7 +106,7 @@ def sample_cohort(
             :func:`~synthorax.phantom.combinations.withheld_pairs`. Given with ``pairs="any"`` they are excluded.
         counterfactuals: further films per film: the first without findings (with some, where the film has none),
             the others with findings drawn anew.
-        renderings: films per patient, with findings drawn anew; the second costs a fifth of the first.
+        renderings: films (takes) per patient, each with findings, position and exposure drawn anew.
         workers: processes.
         mode: ``physical`` or ``strict``, see :meth:`VirtualPatient.render`.
         wheel, cache_dir: see :meth:`Atlas.load`.
@@ -154,7 +155,7 @@ def sample_cohort(
 
 
 def counterfactual(
-    patient: int | str,
+    image_id: str,
     concepts: Iterable[str],
     size: int = 256,
     mode: str = "physical",
@@ -162,28 +163,36 @@ def counterfactual(
     wheel: Path | str | None = None,
     cache_dir: Path | str | None = None,
 ) -> Film:
-    """The true film of a cohort's patient with other findings: same chest, pose, devices, noise and window.
+    """The true film of a cohort's patient with other findings: same chest, position, devices, noise and window.
 
     Args:
-        patient: ``patient_id`` (or the seed in it) from any row of a cohort's tables.
+        image_id: from any row of a cohort's tables; it names patient and take.
         concepts: what the film shall show; ``unremarkable`` stands for nothing.
         size, mode: as the cohort's.
         wheel, cache_dir: see :meth:`Atlas.load`.
 
     Returns:
         The film; ``.image`` and ``.masks`` by concept.
+
+    Raises:
+        InputError: not the id of a virtual patient's film, an unknown concept, a size out of range.
     """
-    seed = patient_seed_of(patient) if isinstance(patient, str) else int(patient)
+    seed, take = film_source(image_id)
     vocabulary = Vocabulary.load()
     wanted = [c for c in vocabulary.ordered(concepts) if c != vocabulary.unremarkable]
-    return _patient(seed, str(cache_dir) if cache_dir else None, str(wheel) if wheel else None).render(
-        wanted, mode, size
-    )
+    places = (str(cache_dir) if cache_dir else None, str(wheel) if wheel else None)
+    return _film_of(seed, take, *places).render(wanted, mode, size)
 
 
-@lru_cache(maxsize=4)
-def _patient(seed: int, cache_dir: str | None, wheel: str | None = None) -> VirtualPatient:
+@lru_cache(maxsize=2)
+def _patient(seed: int, cache_dir: str | None, wheel: str | None) -> VirtualPatient:
     return VirtualPatient(seed, Atlas.load(cache_dir, wheel))
+
+
+@lru_cache(maxsize=2)
+def _film_of(seed: int, take: int, cache_dir: str | None, wheel: str | None) -> VirtualPatient:
+    patient = _patient(seed, cache_dir, wheel)
+    return patient if take == 0 else patient.retaken(take)
 
 
 def _make_all(place: tuple[str, CohortSettings, str | None], todo: list[int], workers: int) -> Iterator[None]:
@@ -199,17 +208,17 @@ def _make_all(place: tuple[str, CohortSettings, str | None], todo: list[int], wo
 def make_patient(folder: str, settings: CohortSettings, cache_dir: str | None, index: int) -> None:
     """Write one patient's films, masks and counterfactuals, and last the record that they are whole."""
     out, vocabulary = Path(folder), Vocabulary.load()
-    patient = VirtualPatient(patient_seed(settings.seed, index), Atlas.load(cache_dir))
+    first = VirtualPatient(patient_seed(settings.seed, index), Atlas.load(cache_dir))
     listed = frozenset(frozenset(pair) for pair in settings.listed_pairs)
-    found = {}
-    films = []
-    for rendering in range(settings.renderings):
-        rng = generator(patient.seed, "concepts", rendering)
-        concepts = draw_concepts(rng, vocabulary, settings.pairs, listed)
-        image_id = f"{patient_id_of(patient.seed)}_{rendering}"
-        others = list(_other_sets(patient.seed, rendering, concepts, settings, vocabulary, listed))
-        for concept in {*concepts, *(c for other in others for c in other)} - found.keys():
-            found[concept] = patient.finding(concept)
+    drawn, films = {}, []
+    for take in range(settings.renderings):
+        patient = first if take == 0 else first.retaken(take)
+        image_id = image_id_of(patient.seed, take)
+        concepts = draw_concepts(
+            generator(patient.seed, "concepts", take), vocabulary, settings.pairs, listed
+        )
+        others = list(_other_sets(patient.seed, take, concepts, settings, vocabulary, listed))
+        found = {c: patient.finding(c) for c in {*concepts, *(c for other in others for c in other)}}
         film = patient.render([found[c] for c in concepts], settings.mode, settings.size)
         _save(film.image, out / f"images/{image_id}.png")
         for name, mask in _masks(film, concepts).items():
@@ -217,16 +226,23 @@ def make_patient(folder: str, settings: CohortSettings, cache_dir: str | None, i
         for k, other in enumerate(others):
             image = patient.render([found[c] for c in other], settings.mode, settings.size).image
             _save(image, out / f"counterfactuals/{image_id}__{k}.png")
+        drawn |= {c: finding.params for c, finding in found.items()}
         films.append(
-            {"image_id": image_id, "concepts": concepts, "counterfactuals": others, "sides": film.sides}
+            {
+                "image_id": image_id,
+                "take": take,
+                "concepts": concepts,
+                "sides": film.sides,
+                "counterfactuals": others,
+                "anatomy": patient.anatomy.as_dict(),
+            }
         )
     record = {
-        "patient_id": patient_id_of(patient.seed),
-        "seed": patient.seed,
+        "patient_id": patient_id_of(first.seed),
+        "seed": first.seed,
         "index": index,
-        "anatomy": patient.anatomy.as_dict(),
-        "findings": {c: found[c].params for c in vocabulary.ordered(found)},
-        "incidentals": {f.concept: f.params for f in patient.incidentals},
+        "findings": {c: drawn[c] for c in vocabulary.ordered(drawn)},
+        "incidentals": {f.concept: f.params for f in first.incidentals},
         "films": films,
     }
     with atomic(out / f"patients/{record['patient_id']}.json") as temporary:
@@ -364,7 +380,7 @@ def _metadata_rows(
 def _study_row(
     film: dict, record: dict, vector: ConceptVector, labels: dict[str, bool | None], vocabulary: Vocabulary
 ) -> dict[str, object]:
-    anatomy = record["anatomy"]
+    anatomy = film["anatomy"]
     report = write_report(
         {c: record["findings"][c] for c in film["concepts"]},
         record["incidentals"],

@@ -12,7 +12,20 @@ def smoothstep(low: float, high: float, x: np.ndarray | float) -> np.ndarray:
 
 def upsample(image: np.ndarray, factor: int = 2) -> np.ndarray:
     """Bilinear enlargement of ``(H, W)`` by a whole factor, pixel areas kept in place."""
-    return ndimage.zoom(image, factor, order=1, grid_mode=True, mode="nearest")
+    for axis in (0, 1):
+        n = image.shape[axis]
+        position = np.clip((np.arange(n * factor) + 0.5) / factor - 0.5, 0, n - 1)
+        image = _sample(image, position, axis)
+    return image
+
+
+def _sample(field: np.ndarray, position: np.ndarray, axis: int) -> np.ndarray:
+    """Linear interpolation at fractional positions along one axis."""
+    below = np.minimum(position.astype(int), field.shape[axis] - 2)
+    weight = (position - below).astype(np.float32)
+    weight = weight.reshape([-1 if a == axis else 1 for a in range(field.ndim)])
+    low = np.take(field, below, axis)
+    return low + weight * (np.take(field, below + 1, axis) - low)
 
 
 def wide_blur(image: np.ndarray, sigma_px: float) -> np.ndarray:
@@ -41,9 +54,5 @@ def random_field(rng: np.random.Generator, shape: tuple[int, ...], sigma: tuple[
     field = rng.standard_normal(coarse, dtype=np.float32)
     field = ndimage.gaussian_filter(field, [s / k for s, k in zip(sigma, steps, strict=True)], mode="wrap")
     for axis, (n, step) in enumerate(zip(shape, steps, strict=True)):
-        position = np.arange(n) / step + 1
-        below = position.astype(int)
-        weight = (position - below).astype(np.float32)
-        weight = weight.reshape([-1 if a == axis else 1 for a in range(len(shape))])
-        field = np.take(field, below, axis) * (1 - weight) + np.take(field, below + 1, axis) * weight
+        field = _sample(field, np.arange(n) / step + 1, axis)
     return (field - field.mean()) / field.std()

@@ -1,6 +1,8 @@
 """A virtual patient: one seed, one chest, and for every set of findings the film that this chest would give."""
 
+import re
 from collections.abc import Iterable, Mapping
+from copy import copy
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -23,7 +25,7 @@ from synthorax.seeds import derive_seed, generator
 MODES = ("physical", "strict")
 VISIBLE_GREY = 5 / 255
 LUNG_MM, HEART_MM = 25.0, 8.0
-_MEDIASTINUM_ROW = 268
+_ID = re.compile(r"vp([0-9a-f]{16})(?:_(\d+))?(?:__\d+)?")
 
 
 @dataclass(frozen=True)
@@ -82,19 +84,35 @@ class VirtualPatient:
     Args:
         seed: everything about the patient follows from it.
         atlas: from :meth:`Atlas.load`; never changed.
+        take: which film of the person: another take has another position, noise, exposure and window.
         **anatomy: numbers of :class:`Anatomy` to set instead of drawing them, e.g. ``sex="F", tilt_deg=0``.
     """
 
-    def __init__(self, seed: int, atlas: Atlas, **anatomy: object) -> None:
+    def __init__(self, seed: int, atlas: Atlas, take: int = 0, **anatomy: object) -> None:
         self.seed = seed
-        self.anatomy: Anatomy = draw_anatomy(seed).changed(**anatomy)
-        self.chest: Chest = pose_chest(atlas, self.anatomy, seed)
-        self._rows, self._columns = _warp(self.anatomy, seed)
-        line_integral = healthy_line_integral(self.chest, self.anatomy, seed)
-        line_integral = line_integral + grow_heart(self.chest, self.anatomy.heart_growth_mm, 10.0)[0]
-        self.line_integral = self.on_film(line_integral)
+        self._set = anatomy
+        person = draw_anatomy(seed, take).changed(**anatomy)
+        self.chest: Chest = pose_chest(atlas, person, seed)
+        healthy = healthy_line_integral(self.chest, person, seed)
+        self._in_atlas_frame = healthy + grow_heart(self.chest, person.heart_growth_mm, 10.0)[0]
+        self._shapes: dict[str, tuple[dict[str, object], Shape]] = {}
+        self._expose(take)
+
+    def retaken(self, take: int) -> "VirtualPatient":
+        """The same person on another film, at a fifth of the cost of a new patient."""
+        other = copy(self)
+        for name in ("incidentals", "_capacity"):
+            other.__dict__.pop(name, None)
+        other._expose(take)
+        return other
+
+    def _expose(self, take: int) -> None:
+        self.take = take
+        self.anatomy: Anatomy = draw_anatomy(self.seed, take).changed(**self._set)
+        self._rows, self._columns = _warp(self.anatomy, self.seed)
+        self.line_integral = self.on_film(self._in_atlas_frame)
         self.lung_mask = self.on_film(self.chest.lung["R"] + self.chest.lung["L"]) > LUNG_MM
-        grain = film_grain(generator(seed, "noise"), (SIZE, SIZE))
+        grain = film_grain(generator(self.seed, "noise", take), (SIZE, SIZE))
         self.healthy: HealthyFilm = healthy_film(self.line_integral, self.lung_mask, self.anatomy, grain)
 
     @cached_property
@@ -131,16 +149,17 @@ class VirtualPatient:
         if concept not in recipes:
             raise unknown_choice("concept", concept, recipes)
         recipe = recipes[concept]
-        if params is None:
+        if params is not None:
+            return self._on_film(concept, recipe.make(self.chest, **params), dict(params))
+        if concept not in self._shapes:
             group = Vocabulary.load().label_of(concept) if concept in CONCEPTS else concept
-            pick = generator(self.seed, group, "side").random()
-            side = recipe.sides[int(pick * len(recipe.sides))]
-            params = {"side": side, **recipe.draw(generator(self.seed, concept), self.chest, side)}
-        side = str(params["side"])
-        shape = recipe.make(self.chest, **params)
-        return self._on_film(concept, side, shape, dict(params))
+            side = recipe.sides[int(generator(self.seed, group, "side").random() * len(recipe.sides))]
+            drawn = {"side": side, **recipe.draw(generator(self.seed, concept), self.chest, side)}
+            self._shapes[concept] = drawn, recipe.make(self.chest, **drawn)
+        drawn, shape = self._shapes[concept]
+        return self._on_film(concept, shape, dict(drawn))
 
-    def _on_film(self, concept: str, side: str, shape: Shape, params: dict[str, object]) -> Finding:
+    def _on_film(self, concept: str, shape: Shape, params: dict[str, object]) -> Finding:
         delta = self.on_film(shape.delta.astype(np.float32))
         delta[np.abs(delta) < 1e-4] = 0
         extent = self.on_film(shape.depth_mm) > shape.extent_mm
@@ -149,7 +168,7 @@ class VirtualPatient:
             mask = ndimage.median_filter(mask, 5) if concept in CONCEPTS else mask
         else:
             mask = self.on_film(shape.region) > 0.5
-        return Finding(concept, side, delta, mask, extent, params)
+        return Finding(concept, str(params["side"]), delta, mask, extent, params)
 
     def render(
         self, findings: Iterable[Finding | str] = (), mode: str = "physical", size: int = SIZE
@@ -189,6 +208,7 @@ class VirtualPatient:
             sides=sides_of(findings),
             params={
                 "seed": self.seed,
+                "take": self.take,
                 "mode": mode,
                 "anatomy": self.anatomy.as_dict(),
                 "findings": {f.concept: f.params for f in findings},
@@ -226,21 +246,24 @@ def patient_id_of(seed: int) -> str:
     return f"vp{seed:016x}"
 
 
-def patient_seed_of(patient_id: str) -> int:
-    """The seed in a virtual patient's id.
+def image_id_of(seed: int, take: int) -> str:
+    """The film's id: patient and take."""
+    return f"{patient_id_of(seed)}_{take}"
+
+
+def film_source(name: str) -> tuple[int, int]:
+    """(seed, take) in the ``image_id`` or ``patient_id`` (take 0) of a virtual patient.
 
     Raises:
-        InputError: not the id of a virtual patient.
+        InputError: not such an id.
     """
-    try:
-        if not patient_id.startswith("vp") or len(patient_id) != 18:
-            raise ValueError
-        return int(patient_id[2:], 16)
-    except ValueError:
+    found = _ID.fullmatch(name)
+    if not found:
         raise InputError(
-            f"patient_id is {patient_id!r}; expected 'vp' and 16 hexadecimal digits. Only virtual patients have "
-            "a true counterfactual."
-        ) from None
+            f"image_id is {name!r}; expected 'vp', 16 hexadecimal digits, '_' and a number. Only films of "
+            "virtual patients have a true counterfactual."
+        )
+    return int(found[1], 16), int(found[2] or 0)
 
 
 def patient_seed(cohort_seed: int, index: int) -> int:

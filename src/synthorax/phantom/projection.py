@@ -112,22 +112,30 @@ def project(
     height, width = bins.shape[1:]
     out = np.zeros((height + 2 * margin, width + 2 * margin), np.float32)
     for layer, dz, dx in zip(bins, *shifts, strict=True):
-        if not layer.any():
+        rows, columns = np.flatnonzero(layer.any(1)), np.flatnonzero(layer.any(0))
+        if not len(rows):
             continue
+        top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
+        grow = [[0, 0], [0, 0]]
+        if edge:
+            grow = [
+                [margin * (top == 0), margin * (bottom == height)],
+                [margin * (left == 0), margin * (right == width)],
+            ]
+        piece = np.pad(layer[top:bottom, left:right], np.array(grow) + 1)
+        if edge:
+            inner = np.pad(layer[top:bottom, left:right], grow, mode="edge")
+            piece[1:-1, 1:-1] = inner
         iz, ix = int(np.floor(dz)), int(np.floor(dx))
         fz, fx = np.float32(dz - iz), np.float32(dx - ix)
-        grown = np.pad(layer, margin + 1, mode="edge") if edge else None
-        for row, column, weight in (
-            (iz, ix, (1 - fz) * (1 - fx)),
-            (iz, ix + 1, (1 - fz) * fx),
-            (iz + 1, ix, fz * (1 - fx)),
-            (iz + 1, ix + 1, fz * fx),
-        ):
-            if grown is None:
-                out[margin + row : margin + row + height, margin + column : margin + column + width] += (
-                    layer * weight
-                )
-            else:
-                inner = out[margin:-margin, margin:-margin]
-                inner += grown[margin + 1 - row :, margin + 1 - column :][:height, :width] * weight
+        piece = piece[:, 1:] + fx * (piece[:, :-1] - piece[:, 1:])
+        piece = piece[1:] + fz * (piece[:-1] - piece[1:])
+        _add(out, piece, margin + top - grow[0][0] + iz, margin + left - grow[1][0] + ix)
     return out, margin
+
+
+def _add(canvas: np.ndarray, piece: np.ndarray, row: int, column: int) -> None:
+    """Add a piece to a canvas at (row, column); what lies outside is cut off."""
+    r0, c0 = max(row, 0), max(column, 0)
+    r1, c1 = min(row + piece.shape[0], canvas.shape[0]), min(column + piece.shape[1], canvas.shape[1])
+    canvas[r0:r1, c0:c1] += piece[r0 - row : r1 - row, c0 - column : c1 - column]

@@ -19,7 +19,7 @@ Params = dict[str, object]
 
 def draw_mass(rng: np.random.Generator, chest: Chest, side: str) -> Params:
     diameter = float(rng.uniform(36, 64))
-    row, column = pick_pixel(rng, chest.clear[side], 0.36 * diameter / OBJECT_PIXEL_MM)
+    row, column = pick_pixel(rng, chest, side, 0.36 * diameter / OBJECT_PIXEL_MM)
     return {
         "diameter_mm": diameter,
         "row_px": row,
@@ -51,7 +51,7 @@ def make_mass(
 
 def draw_nodule(rng: np.random.Generator, chest: Chest, side: str) -> Params:
     diameter = float(rng.uniform(15, 27))
-    row, column = pick_pixel(rng, chest.clear[side], 0.8 * diameter / OBJECT_PIXEL_MM)
+    row, column = pick_pixel(rng, chest, side, 0.8 * diameter / OBJECT_PIXEL_MM)
     return {
         "diameter_mm": diameter,
         "row_px": row,
@@ -82,7 +82,7 @@ def draw_metastases(rng: np.random.Generator, chest: Chest, side: str) -> Params
     spots = []
     for i in range(n):
         diameter = float(rng.uniform(9, 22))
-        row, column = pick_pixel(rng, chest.clear["RL"[i % 2]], 0.55 * diameter / OBJECT_PIXEL_MM)
+        row, column = pick_pixel(rng, chest, "RL"[i % 2], 0.55 * diameter / OBJECT_PIXEL_MM)
         spots.append([row, column, diameter, float(rng.uniform(1.3, 1.8))])
     return {"spots": spots, "severity": "multiple", "texture": _texture(rng)}
 

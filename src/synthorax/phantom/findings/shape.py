@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
 
 from synthorax.phantom.atlas import LungGrid
 from synthorax.phantom.chest import Chest
@@ -36,9 +35,9 @@ def fill(
     return chest.cast(np.maximum(mu - grid.mu, 0) * amount, grid), chest.cast(amount, grid)
 
 
-def pick_pixel(rng: np.random.Generator, allowed: np.ndarray, rim_px: float) -> tuple[float, float]:
-    """A random pixel (row, column) of ``allowed`` at least ``rim_px`` from its rim, or the deepest one."""
-    depth = ndimage.distance_transform_edt(allowed)
+def pick_pixel(rng: np.random.Generator, chest: Chest, side: str, rim_px: float) -> tuple[float, float]:
+    """A random pixel (row, column) of clear lung at least ``rim_px`` from its rim, or the deepest one."""
+    depth = chest.clear_depth[side]
     inner = np.flatnonzero(depth.ravel() >= min(rim_px, depth.max()))
     row, column = divmod(int(inner[rng.integers(len(inner))]), SIZE)
     return float(row), float(column)
