@@ -15,6 +15,7 @@ def write_page(
     path: Path | str,
     n_films: int,
     *,
+    groups: pl.DataFrame | None = None,
     rows: int = 60,
     note: str = "",
 ) -> None:
@@ -25,6 +26,7 @@ def write_page(
         vocabulary: gives order and wording.
         path: where to.
         n_films: films in the cohort.
+        groups: rates by group, from ``coverage_by_group``.
         rows: how many gaps each list shows.
         note: a sentence for the head of the page, e.g. that the films are simulated.
     """
@@ -54,7 +56,13 @@ def write_page(
         .to_dicts()
     )
     page = environment.get_template("coverage.html").render(
-        maps=maps, lists=lists, totals=totals, n_films=n_films, note=note, vocabulary=vocabulary
+        maps=maps,
+        lists=lists,
+        totals=totals,
+        groups=_group_rows(groups),
+        n_films=n_films,
+        note=note,
+        vocabulary=vocabulary,
     )
     with atomic(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
@@ -71,3 +79,14 @@ def _square(covered: pl.DataFrame, level: str, names: tuple[str, ...]) -> dict[s
         "names": names,
         "rows": [list(zip(*pair, strict=True)) for pair in zip(cells, shades, strict=True)],
     }
+
+
+def _group_rows(groups: pl.DataFrame | None) -> list[dict[str, object]]:
+    """One row a group's value, with the rate of each label."""
+    if groups is None:
+        return []
+    labels = groups.filter(pl.col("level") == "label")
+    return [
+        {"group": group, "value": value, "rates": dict(part.select("name", "fraction").iter_rows())}
+        for (group, value), part in labels.group_by("group", "value", maintain_order=True)
+    ]

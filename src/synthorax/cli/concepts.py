@@ -1,0 +1,147 @@
+"""``synthorax concepts``: what reports say, and what a cohort never shows together."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, help="Reports to concepts, and the map of what is missing.")
+
+VocabularyOption = Annotated[
+    str, typer.Option(help="A shipped vocabulary (corpa) or the path of a YAML file.", metavar="V")
+]
+PolicyOption = Annotated[
+    str,
+    typer.Option(
+        help="What counts as present: strict (asserted), inclusive (also uncertain), corpa.", metavar="P"
+    ),
+]
+FormatOption = Annotated[
+    str | None, typer.Option(help="Read a published set: openi, mimic-cxr, nih, chexpert, folder, ...")
+]
+
+
+@app.callback()
+def concepts() -> None:
+    """Reports to concepts, and the map of what is missing."""
+
+
+@app.command()
+def annotate(
+    studies: Annotated[
+        Path,
+        typer.Argument(help="A manifest, a table with study_id and report, or a set's folder with --format."),
+    ],
+    out: Annotated[Path, typer.Option(help="The concept table to write, e.g. concepts.parquet.")],
+    format: FormatOption = None,
+    vocabulary: VocabularyOption = "corpa",
+    policy: PolicyOption = "strict",
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 where a row was rejected.")] = False,
+) -> None:
+    """Write a 0/1/NULL column for every concept and label of every film, with the evidence spans."""
+    from synthorax.concepts import Vocabulary, annotate_studies, write_concepts
+    from synthorax.concepts.reading import read_studies
+    from synthorax.concepts.studies_table import Outcome
+    from synthorax.files import atomic
+
+    words = Vocabulary.load(vocabulary, policy)
+    frame, rejected = read_studies(studies, format)
+    table = annotate_studies(frame, words)
+    write_concepts(table, out, words, vocabulary)
+    typer.echo(f"{table.height} films: {out}")
+    typer.echo(Outcome.of(table).sentence())
+    if rejected.height:
+        listed = out.with_name(f"{out.stem}.rejected.csv")
+        with atomic(listed) as temporary:
+            rejected.write_csv(temporary)
+        typer.echo(f"{rejected.height} rejected: {listed}; the first: {rejected['reason'][0]}")
+        if strict:
+            raise typer.Exit(1)
+
+
+@app.command()
+def show(
+    study: Annotated[
+        str | None, typer.Argument(help="A study_id; without it the report is read from standard input.")
+    ] = None,
+    studies: Annotated[
+        Path | None, typer.Option(help="The manifest (or set, with --format) to find it in.")
+    ] = None,
+    format: FormatOption = None,
+    vocabulary: VocabularyOption = "corpa",
+    policy: PolicyOption = "strict",
+) -> None:
+    """Print a report with its findings coloured: asserted red, uncertain yellow, negated green, past blue."""
+    from rich.console import Console
+
+    from synthorax.concepts import Vocabulary
+    from synthorax.concepts.annotator import annotate
+    from synthorax.concepts.showing import coloured, lines_of
+
+    words = Vocabulary.load(vocabulary, policy)
+    report = sys.stdin.read() if study is None else _report_of(study, studies, format)
+    annotation = annotate(report, words)
+    Console(soft_wrap=True, highlight=False).print(coloured(report, annotation))
+    typer.echo()
+    for line in lines_of(annotation, words):
+        typer.echo(line)
+
+
+def _report_of(study: str, studies: Path | None, format: str | None) -> str:
+    import polars as pl
+
+    from synthorax.concepts.reading import read_studies
+    from synthorax.errors import InputError
+
+    if studies is None:
+        raise InputError(
+            f"study {study!r} needs --studies, the manifest it is in; or give its text on standard input."
+        )
+    frame, _ = read_studies(studies, format)
+    found = frame.filter(pl.col("study_id") == study)
+    if found.is_empty():
+        raise InputError(f"{studies} has no study_id {study!r}; the first is {frame['study_id'].first()!r}.")
+    if (report := found["report"][0]) is None:
+        raise InputError(f"study {study!r} of {studies} has no report; only its labels are known.")
+    return report
+
+
+@app.command()
+def coverage(
+    concepts: Annotated[Path, typer.Argument(help="A concept table made by 'concepts annotate'.")],
+    out: Annotated[Path, typer.Option(help="Folder for coverage.parquet and coverage.html.")],
+    studies: Annotated[
+        Path | None, typer.Option(help="The manifest: adds rates by source, view, sex and age.")
+    ] = None,
+    vocabulary: Annotated[
+        str | None,
+        typer.Option(help="Another vocabulary than the one that the table was made with.", metavar="V"),
+    ] = None,
+    order: Annotated[int, typer.Option(help="Largest combinations: 1 singles, 2 pairs, 3 triples.")] = 3,
+    rare_below: Annotated[int, typer.Option(help="Fewer films than this is rare.")] = 10,
+    note: Annotated[str, typer.Option(help="A sentence for the head of the page.")] = "",
+) -> None:
+    """Rank what never or rarely occurs together, clinically possible combinations only, as table and page."""
+    from synthorax.concepts import read_concepts
+    from synthorax.coverage import coverage as cover
+    from synthorax.coverage import coverage_by_group, gaps, write_page
+    from synthorax.files import atomic
+    from synthorax.studies import read_manifest
+
+    table, words = read_concepts(concepts, vocabulary)
+    covered = cover(table, words, order, rare_below)
+    groups = None if studies is None else coverage_by_group(table, read_manifest(studies), words)
+    tables = {"coverage.parquet": covered} | ({} if groups is None else {"coverage_by_group.parquet": groups})
+    for name, frame in tables.items():
+        with atomic(out / name) as temporary:
+            frame.write_parquet(temporary)
+    write_page(covered, words, out / "coverage.html", table.height, groups=groups, note=note)
+    found = gaps(covered)
+    never = int((found["status"] == "never").sum())
+    typer.echo(f"{table.height} films, {covered['is_valid'].sum()} combinations that can occur")
+    typer.echo(f"{never} never seen, {found.height - never} rare: {out / 'coverage.html'}")
+    for row in found.head(5).iter_rows(named=True):
+        typer.echo(
+            f"  {' + '.join(row['combination'])}: {row['count']} films, {row['expected']:.1f} expected"
+        )
