@@ -16,6 +16,7 @@ the standard ties it to the photometric interpretation; unequal pixel spacing is
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pydicom
@@ -213,5 +214,5 @@ def stated_view(ds: Dataset) -> str | None:
     return view
 
 
-def _first(value: object) -> float:
+def _first(value: Any) -> float:
     return float(value[0] if isinstance(value, pydicom.multival.MultiValue) else value)

@@ -107,9 +107,10 @@ def _read_picture(path: Path) -> Film:
 
     applied = []
     try:
-        with Image.open(path) as image:
-            _check_mode(image.mode, path)
-            image.load()
+        with Image.open(path) as file:
+            _check_mode(file.mode, path)
+            file.load()
+            image: Image.Image = file
             if image.getexif().get(0x0112, 1) != 1:
                 image = ImageOps.exif_transpose(image)
                 applied.append("EXIF orientation")

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -57,10 +58,10 @@ def import_studies(
         )
     source = open_source(Path(path), format, **options)
     images = source.frame["image_id"].to_list()
-    order = range(len(images))
+    order = list(range(len(images)))
     if limit is not None:
-        order = sorted(order, key=lambda index: (derive_seed(images[index]), index))
-    taken: list[dict[str, object]] = []
+        order.sort(key=lambda index: (derive_seed(images[index]), index))
+    taken: list[dict[str, Any]] = []
     rejected: dict[int, tuple[int, str | None, str]] = {}
     seen: dict[str, int] = {}
     inspected = _inspected(source, order, set(views))
@@ -96,19 +97,20 @@ def open_source(path: Path, format: str, **options: Path | str | None) -> Source
 
 def _inspected(
     source: Source, order: Sequence[int], views: set[str]
-) -> Iterator[tuple[int, dict[str, object], str | None]]:
+) -> Iterator[tuple[int, dict[str, Any], str | None]]:
     """Each index, its row in manifest spelling and its fault; threads open the files, the order stays."""
 
-    def inspect(index: int) -> tuple[int, dict[str, object], str | None]:
-        row = source.frame.row(index, named=True)
-        return index, row, _settle(row, views, source.needs_text)
+    def settle(row: dict[str, Any]) -> str | None:
+        return _settle(row, views, source.needs_text)
 
     with ThreadPoolExecutor(max_workers=8) as pool:
         for start in range(0, len(order), _AT_ONCE):
-            yield from pool.map(inspect, order[start : start + _AT_ONCE])
+            chosen = order[start : start + _AT_ONCE]
+            rows = list(source.frame[chosen].iter_rows(named=True))
+            yield from zip(chosen, rows, pool.map(settle, rows), strict=True)
 
 
-def _settle(row: dict[str, object], views: set[str], needs_text: bool) -> str | None:
+def _settle(row: dict[str, Any], views: set[str], needs_text: bool) -> str | None:
     """Bring a row to the manifest's spelling, look at its film, fetch its report; returns what is wrong."""
     row["view_position"] = view_position(row["view_position"])
     row["sex"] = sex(row["sex"])

@@ -13,26 +13,28 @@ from synthorax.studies.values import defect
 #: Column -> type. NULL where a set doesn't say. ``file_name`` is absolute, and NULL only for reports without
 #: films. ``labels_*`` hold the set's own label names: stated present, stated absent, stated uncertain; a
 #: label in none of the three was not mentioned. All three are NULL where the set has no labels.
-MANIFEST = {
-    "study_id": pl.String,
-    "patient_id": pl.String,
-    "image_id": pl.String,
-    "file_name": pl.String,
-    "report": pl.String,
-    "view_position": pl.String,
-    "sex": pl.String,
-    "age": pl.Float64,
-    "race": pl.String,
-    "labels_present": pl.List(pl.String),
-    "labels_absent": pl.List(pl.String),
-    "labels_uncertain": pl.List(pl.String),
-    "split": pl.String,
-    "source": pl.String,
-}
+MANIFEST = pl.Schema(
+    {
+        "study_id": pl.String(),
+        "patient_id": pl.String(),
+        "image_id": pl.String(),
+        "file_name": pl.String(),
+        "report": pl.String(),
+        "view_position": pl.String(),
+        "sex": pl.String(),
+        "age": pl.Float64(),
+        "race": pl.String(),
+        "labels_present": pl.List(pl.String),
+        "labels_absent": pl.List(pl.String),
+        "labels_uncertain": pl.List(pl.String),
+        "split": pl.String(),
+        "source": pl.String(),
+    }
+)
 REQUIRED = ("study_id", "patient_id", "image_id", "file_name")
 #: ``row`` counts the source's data rows (or its films in the order of their paths) from 1, without the
 #: header.
-REJECTED = {"row": pl.Int64, "file_name": pl.String, "reason": pl.String}
+REJECTED = pl.Schema({"row": pl.Int64, "file_name": pl.String, "reason": pl.String})
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,11 +137,18 @@ def _typed(frame: pl.DataFrame, name: str, dtype: pl.DataType, path: Path) -> pl
 
 
 def _refuse_defects(frame: pl.DataFrame, path: Path) -> None:
+    """Raise for the first bad row. Rows alike in all but ids and texts are looked at once: they share their fate."""
+    ids = ("image_id", "study_id", "patient_id")
+    numbered = frame.select(list(MANIFEST)).with_row_index("row", offset=1)
+    alike = ["view_position", "sex", "age", "labels_present", "labels_absent", "labels_uncertain"]
+    is_first_of_its_kind = pl.struct(alike).is_first_distinct()
+    is_blank = pl.any_horizontal(pl.col(name).fill_null("").str.strip_chars() == "" for name in ids)
     seen: dict[str, int] = {}
-    for number, row in enumerate(frame.select(list(MANIFEST)).iter_rows(named=True), start=1):
-        fault = defect(row) or repeated(row["image_id"], number, seen)
+    looked_at = numbered.filter(is_first_of_its_kind | is_blank | pl.col("image_id").is_duplicated())
+    for row in looked_at.iter_rows(named=True):
+        fault = defect(row) or repeated(row["image_id"], row["row"], seen)
         if fault:
-            raise InputError(f"{path} row {number}: {fault}")
+            raise InputError(f"{path} row {row['row']}: {fault}")
 
 
 def repeated(image_id: str, row: int, seen: dict[str, int]) -> str | None:

@@ -12,15 +12,17 @@ from synthorax.studies.manifest import MANIFEST
 #: The manifest's columns with age still text, and what the import needs besides: the table that a row comes
 #: from and its number there, the file with the report's text, what is already known to be wrong, and whether
 #: the film's header has been looked at.
-RAW = {
-    **MANIFEST,
-    "age": pl.String,
-    "place": pl.String,
-    "row": pl.Int64,
-    "report_file": pl.String,
-    "problem": pl.String,
-    "is_checked": pl.Boolean,
-}
+RAW = pl.Schema(
+    {
+        **MANIFEST,
+        "age": pl.String(),
+        "place": pl.String(),
+        "row": pl.Int64(),
+        "report_file": pl.String(),
+        "problem": pl.String(),
+        "is_checked": pl.Boolean(),
+    }
+)
 
 
 @dataclass(frozen=True, eq=False)

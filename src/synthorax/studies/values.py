@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 VIEWS = ("PA", "AP", "LATERAL")
 SEXES = ("F", "M")
@@ -70,7 +71,7 @@ def age_years(raw: object) -> float | str | None:
         return text
 
 
-def defect(row: Mapping[str, object]) -> str | None:
+def defect(row: Mapping[str, Any]) -> str | None:
     """The first thing wrong with a manifest row (value, allowed, remedy), or None."""
     for column in ("image_id", "study_id", "patient_id"):
         if not _text(row[column]):

@@ -51,6 +51,7 @@ def read_source(
 def _films(root: Path) -> tuple[pl.DataFrame, str]:
     """Ids and file_name of each film, with the metadata's view and date where published."""
     table = find_table(root, ("mimic-cxr-*-metadata.csv.gz", "mimic-cxr-*-metadata.csv"))
+    columns: tuple[str, ...] = ("ViewPosition", "StudyDate")
     if table is None:
         names = ("mimic-cxr-*-metadata.csv.gz", "cxr-record-list.csv.gz", "cxr-record-list.csv")
         table = published_table(root, names, "MIMIC-CXR-JPG")
@@ -59,7 +60,6 @@ def _films(root: Path) -> tuple[pl.DataFrame, str]:
         where, columns = pl.col("path"), ()
     else:
         frame = read_table(table)
-        columns = ("ViewPosition", "StudyDate")
         require_columns(frame, ("subject_id", "study_id", "dicom_id", *columns), table)
         where = _tree("/{}.jpg", pl.col("dicom_id"))
     films = frame.select(

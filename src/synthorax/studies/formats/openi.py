@@ -29,7 +29,7 @@ def read_source(path: Path, reports: Path | str | None = None) -> Source:
     if not path.exists():
         raise InputError(f"{path} does not exist; expected the folder of Open-I or its {ARCHIVE}.")
     films = {} if path.is_file() else film_paths(path.absolute())
-    views = film_views(path)
+    views = film_views(path) if films else {}
     rows: list[dict[str, object]] = []
     for name, content in sorted(xml_files(path, reports), key=lambda item: (len(item[0]), item[0])):
         rows += _rows_of(name, content, films, views, path.absolute())
@@ -48,12 +48,17 @@ def _rows_of(
         return [{"study_id": stem, "patient_id": stem, "image_id": stem, "problem": problem}]
     uid = tree.find("uId")
     study = uid.get("id") if uid is not None else f"CXR{Path(name).stem}"
-    row = {"study_id": study, "patient_id": study, "image_id": study, "report": report_text(tree)}
+    row: dict[str, object] = {
+        "study_id": study,
+        "patient_id": study,
+        "image_id": study,
+        "report": report_text(tree),
+    }
     if row["report"] is None:
         row["problem"] = (
             f"{name} has neither FINDINGS nor IMPRESSION; expected text in one. Leave the report out."
         )
-    images = [image.get("id") for image in tree.findall("parentImage")]
+    images = [image.get("id", "") for image in tree.findall("parentImage")]
     if not films:
         return [row]
     if not images:
@@ -91,17 +96,19 @@ def xml_files(path: Path, reports: Path | str | None) -> Iterator[tuple[str, byt
         if files:
             yield from ((file.name, file.read_bytes()) for file in files)
             return
-        place = place / ARCHIVE if (place / ARCHIVE).is_file() else shipped(ARCHIVE)
-        if place is None:
+        archive_file = place / ARCHIVE if (place / ARCHIVE).is_file() else shipped(ARCHIVE)
+        if archive_file is None:
             raise InputError(
                 f"{path} has no XML reports and no {ARCHIVE}; expected Open-I's reports. "
                 "Name them with --reports, or install synthorax[xrv], which brings them."
             )
+        place = archive_file
     try:
         with tarfile.open(place) as archive:
             for member in archive:
-                if member.isfile() and member.name.endswith(".xml"):
-                    yield Path(member.name).name, archive.extractfile(member).read()
+                content = archive.extractfile(member) if member.name.endswith(".xml") else None
+                if content is not None:
+                    yield Path(member.name).name, content.read()
     except (tarfile.TarError, OSError, EOFError) as error:
         raise InputError(f"{place} cannot be read as an archive ({error}); copy it again.") from error
 
@@ -128,10 +135,10 @@ def film_paths(root: Path) -> dict[str, str]:
 
 def film_views(root: Path) -> dict[str, str]:
     """Film key -> view, where a table says; ``Frontal`` alone stays unknown."""
-    if (root / "indiana_projections.csv").is_file():
-        table = root / "indiana_projections.csv"
-        frame = read_table(table)
-        require_columns(frame, ("filename", "projection"), table)
+    projections = root / "indiana_projections.csv"
+    if projections.is_file():
+        frame = read_table(projections)
+        require_columns(frame, ("filename", "projection"), projections)
         pairs = zip(frame["filename"], frame["projection"], strict=True)
         return {film_key(Path(name).stem): "LATERAL" for name, side in pairs if side == "Lateral"}
     table = shipped("nlmcxr_dicom_metadata.csv.gz")
