@@ -24,7 +24,12 @@ EPILOG = f"{RESEARCH_ONLY} --debug shows the traceback of an error."
 #: Panel of the help -> command -> ``module:attribute`` below ``synthorax.cli``; a Typer app is a group of
 #: commands, a function is one command.
 COMMANDS = {
-    "Step by step": {"studies": "studies:app", "train": "train:app"},
+    "Step by step": {
+        "studies": "studies:app",
+        "concepts": "concepts:app",
+        "perturb": "perturb:perturb",
+        "train": "train:app",
+    },
     "Look": {"report": "report:report", "doctor": "doctor:doctor"},
 }
 _WHERE = {name: (panel, target) for panel, commands in COMMANDS.items() for name, target in commands.items()}
