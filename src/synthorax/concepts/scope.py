@@ -31,7 +31,7 @@ Found = list
 
 _OF_AN_ORGAN = re.compile(r" (?:in|of|within|from|at) (?:the |a )?(?:left |right )?")
 _PARTING = frozenset(("or", "and", "with", "fracture"))
-_JOINS = (" or", " no", " an")
+_JOINS = (" or ", " nor ")
 # plain integers: comparing them is what the walk does most
 CAUTIOUS_SAID, PART = int(Kind.CAUTIOUS), int(Kind.PART)
 NEGATION_BEFORE, NEGATION_AFTER = int(Kind.NEGATION_BEFORE), int(Kind.NEGATION_AFTER)
@@ -75,7 +75,7 @@ def find_mentions(text: str, lexicon: Lexicon, unremarkable: str, offset: int = 
         kind = todo[0][0]
         if kind == COMMA:
             comma = start
-            joined = text[end : end + 3] in _JOINS
+            joined = text.startswith(_JOINS, end)
             clause = listed if joined else len(out)
             history = -1
             parts.clear()

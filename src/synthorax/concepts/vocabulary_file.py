@@ -101,7 +101,7 @@ def read_vocabulary(path: Path) -> Vocabulary:
             phrases=_with_plurals(concept.phrases),
             cautious=_with_plurals(concept.cautious),
             not_phrases=_with_plurals(concept.not_these),
-            together=tuple((_expanded(left), _expanded(right)) for left, right in concept.together),
+            together=tuple((_with_plurals(left), _with_plurals(right)) for left, right in concept.together),
             unless_near=_with_plurals(concept.unless_near),
             sided=concept.sided,
         )
