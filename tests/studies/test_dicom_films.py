@@ -5,6 +5,8 @@ import io
 import numpy as np
 import pytest
 from PIL import Image
+from pydicom import dcmread
+from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.sequence import Sequence
@@ -243,3 +245,17 @@ def test_a_file_cut_short_gets_one_sentence(tmp_path):
     path.write_bytes(path.read_bytes()[:300])
     with pytest.raises(InputError, match=r"film\.dcm cannot be read as DICOM|film\.dcm has"):
         read_film(path)
+
+
+@pytest.mark.parametrize(
+    "name", ["MR_small_RLE", "MR_small_jp2klossless", "MR_small_jpeg_ls_lossless", "MR_small_expb"]
+)
+def test_files_of_other_makers_decode_to_the_same_film(tmp_path, name):
+    # pydicom's wheel holds one signed 16-bit image in several transfer syntaxes, with rescale and window.
+    films = []
+    for which in ("MR_small", name):
+        ds = dcmread(get_testdata_file(f"{which}.dcm", download=False))
+        ds.Modality = "CR"
+        films.append(film(tmp_path, ds).pixels)
+    np.testing.assert_array_equal(films[0], films[1])
+    assert films[0].std() > 0

@@ -99,7 +99,7 @@ def read_dicom(path: Path | str) -> Film:
         syntax = getattr(getattr(ds, "file_meta", None), "TransferSyntaxUID", None)
         name = getattr(syntax, "name", "unknown transfer syntax")
         raise InputError(
-            f"{path} ({name}) cannot be decoded ({error}); "
+            f"{path} ({name}) cannot be decoded ({' '.join(str(error).split())}); "
             "export it uncompressed (Explicit VR Little Endian)."
         ) from error
     spacing = ds.get("PixelSpacing") or ds.get("ImagerPixelSpacing")

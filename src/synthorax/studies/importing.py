@@ -65,7 +65,9 @@ def import_studies(
     rejected: dict[int, tuple[int, str | None, str]] = {}
     seen: dict[str, int] = {}
     inspected = _inspected(source, order, set(views))
-    for index, row, fault in track(inspected, f"Looking at films ({format})", total=len(images)):
+    for index, row, fault in track(
+        inspected, f"Looking at films ({format})", total=min(limit or len(images), len(images))
+    ):
         fault = fault or repeated(row["image_id"], row["row"], seen)
         if fault:
             rejected[index] = (row["row"], row["file_name"], f"{row['place']} row {row['row']}: {fault}")
