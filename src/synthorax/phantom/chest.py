@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from synthorax.phantom.anatomy import Anatomy
 from synthorax.phantom.atlas import HILA_MM, OUTWARD, Atlas, LungGrid
-from synthorax.phantom.fields import random_field, smoothstep, upsample, wide_blur
+from synthorax.phantom.fields import Warp, random_field, smoothstep, upsample, wide_blur
 from synthorax.phantom.projection import (
     HALF,
     MU_SOFT,
@@ -90,11 +90,9 @@ def pose_chest(atlas: Atlas, anatomy: Anatomy, seed: int) -> Chest:
     clear = {side: (mm > 45) & (heart < 5) & (maps["soft"] < 2.4) for side, mm in lung.items()}
     rows, columns = np.mgrid[0:SIZE, 0:SIZE].astype(np.float32)
     rib_rows = rows + anatomy.rib_shift_px + anatomy.rib_slope * np.abs(columns - HALF)
-    maps["rib"] = ndimage.map_coordinates(maps["rib"], [rib_rows, columns], order=1, mode="nearest")
+    maps["rib"] = Warp.to(rib_rows, columns, (SIZE, SIZE))(maps["rib"])
     sway = warp_fields(generator(seed, "vessel warp"), 8.0)
-    own = ndimage.map_coordinates(
-        maps["vessel"], [rows + sway[0], columns + sway[1]], order=1, mode="nearest"
-    )
+    own = Warp.to(rows + sway[0], columns + sway[1], (SIZE, SIZE))(maps["vessel"])
     tree = vessel_tree(generator(seed, "vessel tree"), lung)
     vessel = anatomy.vessel_gain * own + anatomy.tree_gain * tree
     aspect = anatomy.width / anatomy.lung_stretch

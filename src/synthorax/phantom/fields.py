@@ -1,13 +1,19 @@
 """Smooth steps, smooth random fields and fast wide blurs: what anatomy and findings are shaped with."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from scipy import ndimage
 
 
 def smoothstep(low: float, high: float, x: np.ndarray | float) -> np.ndarray:
     """0 at ``low``, 1 at ``high`` (``low`` may be the larger one), cubic between, flat outside."""
-    t = np.clip((np.asarray(x, dtype=np.float32) - low) / (high - low), 0, 1)
-    return t * t * (3 - 2 * t)
+    t = np.atleast_1d(np.asarray(x, dtype=np.float32) - np.float32(low)) * np.float32(1 / (high - low))
+    np.clip(t, 0, 1, out=t)
+    curve = 3 - 2 * t
+    curve *= t
+    curve *= t
+    return curve.reshape(np.shape(x))
 
 
 def upsample(image: np.ndarray, factor: int = 2) -> np.ndarray:
@@ -26,6 +32,43 @@ def _sample(field: np.ndarray, position: np.ndarray, axis: int) -> np.ndarray:
     weight = weight.reshape([-1 if a == axis else 1 for a in range(field.ndim)])
     low = np.take(field, below, axis)
     return low + weight * (np.take(field, below + 1, axis) - low)
+
+
+@dataclass(frozen=True)
+class Warp:
+    """A fixed bilinear resampling of ``(H, W)`` maps, many maps through the same displacement.
+
+    Attributes:
+        corner: ``(h, w)`` flat index of the upper left neighbour of each target pixel.
+        down, right: ``(h, w)`` float32 weights towards the lower and the right neighbour.
+        width: of the source.
+    """
+
+    corner: np.ndarray
+    down: np.ndarray
+    right: np.ndarray
+    width: int
+
+    @classmethod
+    def to(cls, rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int]) -> "Warp":
+        """Sample at fractional (rows, columns) of a source of ``shape``; outside, its border repeats."""
+        rows, columns = np.clip(rows, 0, shape[0] - 1.001), np.clip(columns, 0, shape[1] - 1.001)
+        top, left = rows.astype(np.int64), columns.astype(np.int64)
+        return cls(
+            top * shape[1] + left,
+            (rows - top).astype(np.float32),
+            (columns - left).astype(np.float32),
+            shape[1],
+        )
+
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        """The warped map, float32."""
+        flat = np.ascontiguousarray(image, dtype=np.float32).ravel()
+        upper, lower = (
+            flat[corner] + self.right * (flat[corner + 1] - flat[corner])
+            for corner in (self.corner, self.corner + self.width)
+        )
+        return upper + self.down * (lower - upper)
 
 
 def wide_blur(image: np.ndarray, sigma_px: float) -> np.ndarray:

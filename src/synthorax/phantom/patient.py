@@ -15,7 +15,7 @@ from synthorax.errors import InputError, unknown_choice
 from synthorax.phantom.anatomy import Anatomy, draw_anatomy
 from synthorax.phantom.atlas import Atlas
 from synthorax.phantom.chest import Chest, healthy_line_integral, pose_chest, warp_fields
-from synthorax.phantom.fields import smoothstep
+from synthorax.phantom.fields import Warp, smoothstep
 from synthorax.phantom.findings import CONCEPTS, INCIDENTAL, Shape
 from synthorax.phantom.findings.heart import grow_heart
 from synthorax.phantom.projection import HALF, MU_SOFT, SIZE
@@ -95,6 +95,7 @@ class VirtualPatient:
         self.chest: Chest = pose_chest(atlas, person, seed)
         healthy = healthy_line_integral(self.chest, person, seed)
         self._in_atlas_frame = healthy + grow_heart(self.chest, person.heart_growth_mm, 10.0)[0]
+        self._sway = warp_fields(generator(seed, "warp"), person.warp_px)
         self._shapes: dict[str, tuple[dict[str, object], Shape]] = {}
         self._expose(take)
 
@@ -106,11 +107,15 @@ class VirtualPatient:
         other._expose(take)
         return other
 
+    #: Warps a ``(512, 512)`` map from the atlas's frame onto this film.
+    on_film: Warp
+
     def _expose(self, take: int) -> None:
         self.take = take
         self.anatomy: Anatomy = draw_anatomy(self.seed, take).changed(**self._set)
-        self._rows, self._columns = _warp(self.anatomy, self.seed)
+        self.on_film = Warp.to(*_position(self.anatomy, self._sway), (SIZE, SIZE))
         self.line_integral = self.on_film(self._in_atlas_frame)
+        self.heart_mask = self.on_film(self.chest.heart) > HEART_MM
         self.lung_mask = self.on_film(self.chest.lung["R"] + self.chest.lung["L"]) > LUNG_MM
         grain = film_grain(generator(self.seed, "noise", take), (SIZE, SIZE))
         self.healthy: HealthyFilm = healthy_film(self.line_integral, self.lung_mask, self.anatomy, grain)
@@ -128,10 +133,6 @@ class VirtualPatient:
     def has_other_disease(self) -> bool:
         """Whether an incidental finding (not a device) keeps films without concepts from being unremarkable."""
         return any(INCIDENTAL[finding.concept].is_disease for finding in self.incidentals)
-
-    def on_film(self, image: np.ndarray) -> np.ndarray:
-        """Warp a ``(512, 512)`` map from the atlas's frame onto this patient's film."""
-        return ndimage.map_coordinates(image, [self._rows, self._columns], order=1, mode="nearest")
 
     def finding(self, concept: str, params: Mapping[str, object] | None = None) -> Finding:
         """The finding that this patient has if it has any of that concept: the same in every counterfactual.
@@ -165,7 +166,8 @@ class VirtualPatient:
         extent = self.on_film(shape.depth_mm) > shape.extent_mm
         if shape.region is None:
             mask = np.abs(grey_change(self.healthy, delta, self.anatomy)) >= VISIBLE_GREY
-            mask = ndimage.median_filter(mask, 5) if concept in CONCEPTS else mask
+            if concept in CONCEPTS:  # majority of 5 x 5 pixels, against specks
+                mask = ndimage.uniform_filter(mask.astype(np.float32), 5) > 0.5
         else:
             mask = self.on_film(shape.region) > 0.5
         return Finding(concept, str(params["side"]), delta, mask, extent, params)
@@ -194,7 +196,7 @@ class VirtualPatient:
             image = strict(self.healthy, delta, self.anatomy)
         else:
             image = physical(self.healthy, self.line_integral + delta, self.anatomy)
-        heart = self.on_film(self.chest.heart) > HEART_MM
+        heart = self.heart_mask
         for finding in findings:
             if finding.concept == "enlarged_heart":
                 heart = heart | finding.extent
@@ -294,7 +296,7 @@ def _stronger(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.where(np.abs(b) > np.abs(a), b, a)
 
 
-def _warp(anatomy: Anatomy, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def _position(anatomy: Anatomy, sway: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """For each film pixel, the row and column of the atlas's frame that it shows."""
     rows, columns = np.mgrid[0:SIZE, 0:SIZE].astype(np.float32)
     angle = np.deg2rad(anatomy.turn_deg)
@@ -306,7 +308,6 @@ def _warp(anatomy: Anatomy, seed: int) -> tuple[np.ndarray, np.ndarray]:
     x = 258 + column * anatomy.width * taper + anatomy.shift_px[0]
     at_diaphragm = smoothstep(120, 300, y) * (1 - smoothstep(330, 480, y))
     y = y + anatomy.diaphragm_px * at_diaphragm * (0.6 + 0.4 * anatomy.diaphragm_lean * np.tanh(column / 120))
-    sway = warp_fields(generator(seed, "warp"), anatomy.warp_px)
     y, x = y + sway[0], x + sway[1]
     across = np.clip((x - 255) / 185, 0, 1)  # shrink the left heart sideways, lung following
     x = x + 185 * anatomy.slimness * 4 * across * (1 - across) * np.exp(-(((y - 262) / 66) ** 2))

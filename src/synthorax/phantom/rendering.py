@@ -26,7 +26,7 @@ class HealthyFilm:
     Attributes:
         transmission, scatter: ``(512, 512)`` P and S of the healthy chest.
         grain: ``(512, 512)`` unit noise.
-        signal, processed: s and its equalised form.
+        signal, processed, smooth: s, its equalised form, and that without most of the noise.
         level: the equalisation's pivot.
         black, white: window in processed signal.
     """
@@ -36,6 +36,7 @@ class HealthyFilm:
     grain: np.ndarray
     signal: np.ndarray
     processed: np.ndarray
+    smooth: np.ndarray
     level: float
     black: float
     white: float
@@ -52,15 +53,19 @@ def healthy_film(
         anatomy: film parameters.
         grain: ``(512, 512)`` unit noise.
     """
-    transmission, scatter = _transmission(line_integral), _scatter(_transmission(line_integral), anatomy)
+    transmission = _transmission(line_integral)
+    scatter = _scatter(transmission, anatomy)
     signal = _signal(transmission, scatter, grain, anatomy)
-    level = float(np.median(wide_blur(signal, BANDS_PX[2])))
+    level = float(np.median(wide_blur(signal, BANDS_PX[2])[::4, ::4]))
     processed = _equalise(signal, level, anatomy)
     dark = np.percentile(processed[lung], 2)
     white = np.percentile(processed[40:470, 60:450], anatomy.white_percentile)
     black = dark - anatomy.black_offset * (white - dark) + 0.2 * anatomy.exposure
     white = white + 0.1 * anatomy.exposure
-    return HealthyFilm(transmission, scatter, grain, signal, processed, level, float(black), float(white))
+    smooth = ndimage.gaussian_filter(processed, 1.0)
+    return HealthyFilm(
+        transmission, scatter, grain, signal, processed, smooth, level, float(black), float(white)
+    )
 
 
 def physical(healthy: HealthyFilm, line_integral: np.ndarray, anatomy: Anatomy) -> np.ndarray:
@@ -79,10 +84,9 @@ def strict(healthy: HealthyFilm, delta: np.ndarray, anatomy: Anatomy) -> np.ndar
 
 def grey_change(healthy: HealthyFilm, delta: np.ndarray, anatomy: Anatomy) -> np.ndarray:
     """``(512, 512)`` change of displayed grey (0-1) that a finding alone makes; about nil behind dense organs."""
-    dense = healthy.transmission * np.exp(-delta) + healthy.scatter
-    change = np.log(healthy.transmission + healthy.scatter) - np.log(dense)
-    smooth = ndimage.gaussian_filter(healthy.processed, 1.0)
-    return display(healthy, smooth + change, anatomy) - display(healthy, smooth, anatomy)
+    intensity = healthy.transmission + healthy.scatter
+    change = np.log(intensity) - np.log(intensity + healthy.transmission * np.expm1(-delta))
+    return display(healthy, healthy.smooth + change, anatomy) - display(healthy, healthy.smooth, anatomy)
 
 
 def display(healthy: HealthyFilm, processed: np.ndarray, anatomy: Anatomy) -> np.ndarray:
@@ -117,8 +121,7 @@ def _signal(transmission: np.ndarray, scatter: np.ndarray, grain: np.ndarray, an
 
 def _equalise(signal: np.ndarray, level: float, anatomy: Anatomy) -> np.ndarray:
     """Vendor-like multi-scale processing: compress the widest band, lift detail, less so in dense areas."""
-    fine, middle = (ndimage.gaussian_filter(signal, s) for s in BANDS_PX[:2])
-    wide = wide_blur(signal, BANDS_PX[2])
+    fine, middle, wide = (wide_blur(signal, sigma) for sigma in BANDS_PX)
     in_dense = 1 - 0.75 * smoothstep(0.25, 1.25, middle - level)
     keep, detail = 1 - anatomy.equalisation, anatomy.detail * in_dense
     return (
