@@ -83,6 +83,15 @@ def test_a_real_unet_edits_alike_in_every_batch_up_to_rounding(tiny_model):
     np.testing.assert_allclose(single, whole, atol=1e-4)
     assert np.array_equal(whole[:, :, 16:], films[:, :, 16:])
     assert np.abs(whole - films)[:, :, :8].max() > 1e-3
+    padded = {
+        tuple(order): edit(
+            films[order], [PROMPTS[i] for i in order], seeds=[[1, 2, 3][i] for i in order],
+            batch_size=2, pad_batches=True, **{**settings, "keep_masks": None},
+        )
+        for order in ([0, 1, 2], [2, 0, 1], [1])
+    }  # fmt: skip
+    assert np.array_equal(padded[2, 0, 1][[1, 2, 0]], padded[0, 1, 2])
+    assert np.array_equal(padded[(1,)][0], padded[0, 1, 2][1])
     other = edit(films, PROMPTS, seeds=[4, 5, 6], batch_size=3, **settings)
     assert np.abs(other - whole).max() > 1e-4
 

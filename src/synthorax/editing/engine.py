@@ -63,6 +63,7 @@ def edit(
     dilation_px: float = 0,
     feather_px: float = 8,
     batch_size: int = 8,
+    pad_batches: bool = False,
     report: Callable[[int, str], None] = _warn,
 ) -> np.ndarray:
     """The same patients' films as they would look with the findings that the prompts name.
@@ -70,9 +71,10 @@ def edit(
     RadEdit (Perez-Garcia et al. 2023, Algorithms 1 and 3). With ``K`` = steps - skipped steps, a film costs
     ``K`` evaluations to invert and ``2 K`` to edit (:func:`evaluations`).
 
-    A film's result depends on its own row and seed: noise is drawn per film and timestep, on the CPU. Other
-    films in the batch can change it only by what the network's kernels round differently for another batch
-    size.
+    A film's result depends on its own row and seed: noise is drawn per film and timestep, on the CPU. Kernels
+    round differently for calls of another size, and only so can the rest of the batch reach a film: by less
+    than 1e-4 of the grey range in float32 (an untrained U-Net). With ``pad_batches`` all calls have one size,
+    and a film comes out the same to the last bit in any company and order (tested on a CPU).
 
     With ``paste``, pixels inside the keep mask equal the source bit for bit. Outside both masks (the free
     band) the film may change, and does. Without ``paste`` the whole film is the autoencoder's, hence
@@ -97,6 +99,8 @@ def edit(
             where contours are tight.
         feather_px: width of the seam outside the keep mask, within the free band.
         batch_size: films at a time; a network call has twice as many rows. Raising it costs memory.
+        pad_batches: fill the last batch up to ``batch_size`` with copies of its last film, which are thrown
+            away. Costs their evaluations.
         report: called with a film's index and a sentence if its masks cannot be used quite as drawn (thinner
             than a latent cell, or nothing left to edit); by default a ``MaskWarning``.
 
@@ -124,7 +128,6 @@ def edit(
             raise InputError(
                 f"{name} has {found} for {n_films} films; expected a list with one entry a film."
             )
-    seeds = [int(seed) for seed in seeds]
     if batch_size < 1:
         raise InputError(f"batch_size is {batch_size}; expected 1 or more films.")
     edits, keeps = (
@@ -134,39 +137,41 @@ def edit(
 
     result = np.empty((n_films, height, width), dtype=np.float32)
     for start in range(0, n_films, batch_size):
-        batch = slice(start, min(start + batch_size, n_films))
+        rows = list(range(start, min(start + batch_size, n_films)))
+        batch = rows + rows[-1:] * (batch_size - len(rows)) if pad_batches else rows
         x0 = model.encode(composition.to_model(films[batch], model.image_size)).float()
         text, source_text, null = _embeddings(
-            model, [*prompts[batch], *inversion_prompts[batch], ""], len(x0)
+            model, [prompts[i] for i in batch], [inversion_prompts[i] for i in batch]
         )
+        drawn = [int(seeds[i]) for i in batch]
         if method == "sdedit":
             x = sdedit(
-                model, x0, text, null, seeds[batch],
+                model, x0, text, null, drawn,
                 guidance_scale=guidance_scale, num_inference_steps=num_inference_steps, skip=skip,
             )  # fmt: skip
         else:
             inversion = invert(
-                model, x0, source_text, seeds[batch],
-                num_inference_steps=num_inference_steps, skip=skip,
-            )  # fmt: skip
+                model, x0, source_text, drawn, num_inference_steps=num_inference_steps, skip=skip
+            )
             edit_cells, keep_cells = (
-                torch.from_numpy(np.stack(c))[:, None].to(x0.device) for c in zip(*cells[batch], strict=True)
+                torch.from_numpy(np.stack([cells[i][which] for i in batch]))[:, None].to(x0.device)
+                for which in (0, 1)
             )
             x = radedit(
                 model, inversion, text, null,
                 guidance_scale=guidance_scale, edit_cells=edit_cells, keep_cells=keep_cells,
             )  # fmt: skip
-        decoded = model.decode(x)
+        decoded = model.decode(x)[: len(rows)].float().cpu()
         if paste:
-            change = composition.from_model((decoded - model.decode(x0)).float().cpu(), height, width)
+            source = model.decode(x0)[: len(rows)].float().cpu()
+            change = composition.from_model(decoded - source, height, width)
             weights = [
-                composition.change_weight(edits[i], keeps[i], (height, width), feather_px)
-                for i in range(start, batch.stop)
+                composition.change_weight(edits[i], keeps[i], (height, width), feather_px) for i in rows
             ]
-            edited = composition.paste(films[batch], change, torch.from_numpy(np.stack(weights)))
+            edited = composition.paste(films[rows], change, torch.from_numpy(np.stack(weights)))
         else:
-            edited = composition.from_model(decoded.float().cpu(), height, width).clamp(0, 1)
-        result[batch] = edited.numpy()
+            edited = composition.from_model(decoded, height, width).clamp(0, 1)
+        result[rows] = edited.numpy()
     return result
 
 
@@ -217,8 +222,12 @@ def _cells(
     return edit_cells, keep_cells
 
 
-def _embeddings(model: "DiffusionModel", texts: list[str], n_films: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Editing prompts, inversion prompts, the empty prompt, ``(N, T, D)`` each; a text is encoded once."""
-    distinct = list(dict.fromkeys(texts))
-    rows = model.encode_text(distinct)[[distinct.index(text) for text in texts]]
-    return rows[:n_films], rows[n_films : 2 * n_films], rows[-1:].expand(n_films, *rows.shape[1:])
+def _embeddings(
+    model: "DiffusionModel", prompts: list[str], inversion_prompts: list[str]
+) -> tuple[Tensor, ...]:
+    """Editing, inversion and empty prompts, ``(N, T, D)`` each; every text is encoded once and by itself."""
+    embedding = {text: model.encode_text([text])[0] for text in {*prompts, *inversion_prompts, ""}}
+    null = [""] * len(prompts)
+    return tuple(
+        torch.stack([embedding[text] for text in texts]) for texts in (prompts, inversion_prompts, null)
+    )
