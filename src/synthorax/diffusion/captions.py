@@ -1,0 +1,46 @@
+"""What is said of each training film.
+
+A caption is what the pipeline's prompts say (``perturbations.prompt``), with and without sides, or the
+report's impression, or the set's own label names; its domain stands before it half of the time.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from synthorax.concepts import Vocabulary, annotate_studies, vector_of
+from synthorax.perturbations import prompt
+from synthorax.studies import read_manifest
+
+VIRTUAL, REAL = "Virtual patient.", "Chest film."
+
+
+def captions(manifests: Sequence[Path]) -> dict[str, tuple[str, ...]]:
+    """The captions of each film: ``image_id`` to one or more, by the manifests' reports, sides and labels."""
+    vocabulary = Vocabulary.load()
+    said = {}
+    for manifest in manifests:
+        studies = read_manifest(manifest)
+        table = annotate_studies(studies, vocabulary)
+        for study, row in zip(studies.iter_rows(named=True), table.iter_rows(named=True), strict=True):
+            said[study["image_id"]] = tuple(_captions(study, vector_of(row, vocabulary).present, vocabulary))
+    return said
+
+
+def _captions(study: dict, present: frozenset[str], vocabulary: Vocabulary) -> list[str]:
+    found = [prompt(present, vocabulary)]
+    sides = {entry["concept"]: entry["side"] for entry in study.get("sides") or []}
+    if sides:
+        found += [prompt(present, vocabulary, sides)] * 2
+    if study["report"] and "IMPRESSION:" in study["report"]:
+        found.append(study["report"].split("IMPRESSION:")[-1].strip())
+    if study["labels_present"]:
+        found.append(" ".join(f"{label.replace('_', ' ')}." for label in study["labels_present"]))
+    return found
+
+
+def choose(choices: Sequence[str], is_real: bool, rng: np.random.Generator) -> str:
+    """One of a film's captions; its domain before it half of the time."""
+    text = choices[rng.integers(len(choices))]
+    return f"{REAL if is_real else VIRTUAL} {text}" if rng.random() < 0.5 else text

@@ -1,0 +1,214 @@
+"""One convention for every latent diffusion model; the adapters to a pipeline's own conventions are here.
+
+Inside: films are float32 ``(N, H, W)`` in [0, 1]; latents are float32 with unit variance; the network's
+output is a prediction of the noise epsilon. A pipeline's range [-1, 1], its channel count, its
+``scaling_factor``, the kind of its autoencoder and its ``prediction_type`` never leave this file.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from synthorax.errors import ModelError
+
+EMBEDDED = Path(__file__).parent / "embedded"
+COMPONENTS = ("vae", "text_encoder", "tokenizer", "unet", "scheduler")
+
+
+@dataclass(frozen=True, eq=False)
+class DiffusionModel:
+    """A text-conditioned latent diffusion model.
+
+    Attributes:
+        pipeline: the ``diffusers`` pipeline whose components are used.
+        model_id: the folder's name or the repo id.
+        model_revision: the repo's revision, where there is one.
+        model_sha256: checksum over the folder's weights, or None for a repo id.
+        dtype: what the U-Net computes in; latents stay float32.
+    """
+
+    pipeline: Any
+    model_id: str
+    model_revision: str | None
+    model_sha256: str | None
+    dtype: torch.dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self.pipeline.unet.device
+
+    @cached_property
+    def alphas_cumprod(self) -> Tensor:
+        """abar_t for t = 0 .. T-1, float64."""
+        return self.pipeline.scheduler.alphas_cumprod.double()
+
+    @property
+    def prediction_type(self) -> str:
+        return self.pipeline.scheduler.config.prediction_type
+
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        config = self.pipeline.unet.config
+        return config.in_channels, config.sample_size, config.sample_size
+
+    @property
+    def image_size(self) -> int:
+        """Height and width of the films, in pixels."""
+        return self.latent_shape[1] * self.pipeline.vae_scale_factor
+
+    @torch.no_grad()
+    def encode(self, images: Tensor) -> Tensor:
+        """Films to latents, without sampling.
+
+        Args:
+            images: float32 ``(N, H, W)`` in [0, 1], H and W equal to ``image_size``.
+
+        Returns:
+            float32 ``(N, C, h, w)``, scaled to unit variance.
+        """
+        if images.ndim != 3 or images.shape[1:] != (self.image_size, self.image_size):
+            raise ModelError(
+                f"films have shape {tuple(images.shape)}; {self.model_id} takes (N, {self.image_size}, {self.image_size}). "
+                "Bring them to that size with studies.prepare."
+            )
+        vae = self.pipeline.vae
+        x = (images.to(self.device, vae.dtype) * 2 - 1)[:, None].expand(-1, vae.config.in_channels, -1, -1)
+        encoded = vae.encode(x)
+        for name in ("latent", "latents"):  # AutoencoderDC, AutoencoderTiny
+            if hasattr(encoded, name):
+                z = getattr(encoded, name)
+                break
+        else:  # AutoencoderKL
+            z = encoded.latent_dist.mode()
+        return ((z - self._shift) * vae.config.scaling_factor).float()
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor) -> Tensor:
+        """Latents to films: float32 ``(N, C, h, w)`` to float32 ``(N, H, W)``, clipped to [0, 1]."""
+        vae = self.pipeline.vae
+        x = vae.decode((latents / vae.config.scaling_factor + self._shift).to(vae.dtype)).sample
+        return (x.float().mean(1) / 2 + 0.5).clamp(0, 1)
+
+    @property
+    def _shift(self) -> float:
+        return getattr(self.pipeline.vae.config, "shift_factor", None) or 0.0
+
+    @torch.no_grad()
+    def encode_text(self, prompts: Sequence[str]) -> Tensor:
+        """Prompts to embeddings ``(N, tokens, width)``, by the pipeline's own rule for length and mask."""
+        return self.pipeline.encode_prompt(list(prompts), self.device, 1, False)[0]
+
+    @torch.no_grad()
+    def predict_noise(self, x_t: Tensor, t: Tensor, embeddings: Tensor) -> Tensor:
+        """epsilon_theta(x_t, t, c).
+
+        Args:
+            x_t: noisy latents, float32 ``(N, C, h, w)``.
+            t: timesteps, int64 ``(N,)`` in [0, T).
+            embeddings: from :meth:`encode_text`, ``(N, tokens, width)``.
+
+        Returns:
+            float32 ``(N, C, h, w)``. Identical for an item in another batch up to the rounding of ``dtype``.
+        """
+        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            output = self.pipeline.unet(x_t, t, encoder_hidden_states=embeddings, return_dict=False)[
+                0
+            ].float()
+        if self.prediction_type == "epsilon":
+            return output
+        # v = sqrt(abar) eps - sqrt(1 - abar) x0  =>  eps = sqrt(abar) v + sqrt(1 - abar) x_t
+        abar = self.alphas_cumprod[t.cpu()].to(x_t)[:, None, None, None]
+        return abar.sqrt() * output + (1 - abar).sqrt() * x_t
+
+
+def load_model(
+    name: str | Path | None = None, *, device: str = "cpu", dtype: str = "auto", revision: str | None = None
+) -> DiffusionModel:
+    """Load the embedded default, a pipeline folder, or a repo id.
+
+    Only safetensors are read and no remote code is run.
+
+    Args:
+        name: a folder or a Hugging Face repo id; None is the embedded default.
+        device: a torch device.
+        dtype: ``float32``, ``bfloat16``, ``float16``, or ``auto`` (bfloat16 where the device multiplies it fast).
+        revision: a repo's revision.
+
+    Raises:
+        ModelError: nothing there, a component missing, or a kind of prediction that is not known.
+    """
+    from diffusers import DiffusionPipeline
+    from diffusers.utils import logging as diffusers_logging
+
+    folder = EMBEDDED if name is None else Path(name)
+    is_folder = folder.is_dir()
+    if is_folder:
+        index = folder / "model_index.json"
+        if not index.is_file():
+            raise ModelError(
+                f"{folder} has no model_index.json; expected a diffusers pipeline folder with {', '.join(COMPONENTS)}."
+            )
+        missing = [part for part in COMPONENTS if part not in json.loads(index.read_text())]
+        if missing:
+            raise ModelError(f"{index} names no {missing[0]!r}; a model needs {', '.join(COMPONENTS)}.")
+    elif name is None or str(name).count("/") != 1:
+        raise ModelError(
+            f"no model at {folder}; give a diffusers pipeline folder or a repo id such as owner/name."
+        )
+    verbosity = diffusers_logging.get_verbosity()
+    diffusers_logging.set_verbosity_error()  # the embedded autoencoder carries one extra config key
+    try:
+        pipeline = DiffusionPipeline.from_pretrained(
+            folder if is_folder else str(name), use_safetensors=True, revision=revision, local_files_only=is_folder,
+            **({"safety_checker": None, "requires_safety_checker": False} if is_folder else {}),
+        )  # fmt: skip
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{name or folder} cannot be loaded: {str(error).splitlines()[0]}") from error
+    finally:
+        diffusers_logging.set_verbosity(verbosity)
+    for part in COMPONENTS:
+        if getattr(pipeline, part, None) is None:
+            raise ModelError(f"{name or folder} has no {part!r}; a model needs {', '.join(COMPONENTS)}.")
+    prediction = pipeline.scheduler.config.prediction_type
+    if prediction not in ("epsilon", "v_prediction"):
+        raise ModelError(f"{name or folder} predicts {prediction!r}; expected epsilon or v_prediction.")
+    pipeline.set_progress_bar_config(disable=True)
+    pipeline.to(device)
+    for part in ("vae", "text_encoder", "unet"):
+        getattr(pipeline, part).float().eval().requires_grad_(False)
+    pipeline.unet.to(memory_format=torch.channels_last)
+    return DiffusionModel(
+        pipeline=pipeline,
+        model_id="synthorax-embedded" if name is None else str(name),
+        model_revision=revision,
+        model_sha256=weights_sha256(folder) if is_folder else None,
+        dtype=compute_dtype(device, dtype),
+    )
+
+
+def compute_dtype(device: str, dtype: str = "auto") -> torch.dtype:
+    """The dtype of a network's products: as named, or the fastest that the device has in hardware."""
+    if dtype != "auto":
+        named = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+        if dtype not in named:
+            raise ModelError(f"dtype is {dtype!r}; expected auto, {', '.join(named)}.")
+        return named[dtype]
+    if device.startswith("cuda"):
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    return torch.bfloat16 if torch.ops.mkldnn._is_mkldnn_bf16_supported() else torch.float32
+
+
+def weights_sha256(folder: Path) -> str:
+    """SHA-256 over the names and contents of a folder's safetensors, in order."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*.safetensors")):
+        digest.update(path.relative_to(folder).as_posix().encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()

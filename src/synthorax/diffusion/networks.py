@@ -1,0 +1,95 @@
+"""The small networks of the embedded model, all diffusers' and transformers' own classes."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+TEXT_TOKENS = 64
+
+
+class AutoencoderShape(BaseModel):
+    """A deep-compression autoencoder (Chen et al. 2025): pixel-unshuffle stem, so nothing runs at full size."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    widths: tuple[int, ...] = (32, 32, 64, 128)
+    encoder_layers: tuple[int, ...] = (0, 1, 1, 2)
+    decoder_layers: tuple[int, ...] = (0, 1, 2, 2)
+    latent_channels: int = 8
+
+
+class UNetShape(BaseModel):
+    """A U-Net with cross-attention to the prompt below its first level."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    widths: tuple[int, ...] = (64, 128, 176)
+    layers: int = 1
+    text_width: int = 128
+    text_layers: int = 3
+
+
+def autoencoder(shape: AutoencoderShape, scaling_factor: float = 1.0) -> Any:
+    """diffusers' AutoencoderDC for one grey channel, downsampling by 2 to the power of len(widths) - 1."""
+    from diffusers import AutoencoderDC
+
+    levels = len(shape.widths)
+    return AutoencoderDC(
+        in_channels=1,
+        latent_channels=shape.latent_channels,
+        encoder_block_out_channels=shape.widths,
+        decoder_block_out_channels=shape.widths,
+        encoder_layers_per_block=shape.encoder_layers,
+        decoder_layers_per_block=shape.decoder_layers,
+        encoder_qkv_multiscales=((),) * levels,
+        decoder_qkv_multiscales=((),) * levels,
+        scaling_factor=scaling_factor,
+    )
+
+
+def unet(shape: UNetShape, latent_channels: int, latent_size: int) -> Any:
+    """diffusers' UNet2DConditionModel for square latents."""
+    from diffusers import UNet2DConditionModel
+
+    deep = len(shape.widths) - 1
+    return UNet2DConditionModel(
+        sample_size=latent_size,
+        in_channels=latent_channels,
+        out_channels=latent_channels,
+        down_block_types=("DownBlock2D",) + ("CrossAttnDownBlock2D",) * deep,
+        mid_block_type="UNetMidBlock2DCrossAttn",
+        up_block_types=("CrossAttnUpBlock2D",) * deep + ("UpBlock2D",),
+        block_out_channels=shape.widths,
+        layers_per_block=shape.layers,
+        cross_attention_dim=shape.text_width,
+        attention_head_dim=tuple(max(1, width // 32) for width in shape.widths),
+        norm_num_groups=16,
+    )
+
+
+def tokenizer(captions: Iterable[str], vocabulary_size: int = 1024) -> Any:
+    """A CLIP tokenizer (byte-level BPE) whose merges are learned from the captions."""
+    from transformers import CLIPTokenizer
+
+    learned = CLIPTokenizer(model_max_length=TEXT_TOKENS).train_new_from_iterator(captions, vocabulary_size)
+    learned.model_max_length = TEXT_TOKENS
+    return learned
+
+
+def text_encoder(shape: UNetShape, tokenizer: Any) -> Any:
+    """A CLIP text transformer, trained together with the U-Net."""
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    config = CLIPTextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=shape.text_width,
+        intermediate_size=4 * shape.text_width,
+        num_hidden_layers=shape.text_layers,
+        num_attention_heads=max(1, shape.text_width // 32),
+        max_position_embeddings=TEXT_TOKENS,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    return CLIPTextModel(config)

@@ -1,0 +1,128 @@
+"""Train the autoencoder: films to latents of unit variance and back.
+
+| variable | meaning |
+| --- | --- |
+| x | films, [-1, 1] |
+| z | latents before scaling |
+| scaling_factor | 1 / standard deviation of z over training films |
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor
+
+from synthorax.diffusion.checkpoints import Trainer
+from synthorax.diffusion.films import Films, FilmsConfig, gather
+from synthorax.diffusion.model import compute_dtype
+from synthorax.diffusion.networks import AutoencoderShape, autoencoder
+from synthorax.progress import track
+from synthorax.seeds import derive_seed, generator
+
+
+class AutoencoderConfig(BaseModel):
+    """Settings of one training; ``recipes/embedded-autoencoder.yaml`` holds the shipped model's.
+
+    Attributes:
+        crop: side of the square that is cut from each film, pixels; the network is convolutional throughout.
+        gradient_weight: weight of the L1 distance of the images' gradients, at full, half and quarter size.
+        latent_noise: noise added to the latents in training, as a fraction of their deviation.
+        latent_weight: weight of the latents' mean square, which keeps their mean near zero.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    films: FilmsConfig = FilmsConfig()
+    shape: AutoencoderShape = AutoencoderShape()
+    steps: int = 2500
+    batch_size: int = 32
+    crop: int = 128
+    lr: float = 1.5e-3
+    warmup: int = 100
+    ema: float = 0.998
+    gradient_weight: float = 1.0
+    latent_noise: float = 0.05
+    latent_weight: float = 1e-3
+    checkpoint_every: int = 250
+    seed: int = 0
+
+
+def reconstruction_loss(x: Tensor, y: Tensor, gradient_weight: float) -> Tensor:
+    """L1 of the pixels plus L1 of the gradients at three scales."""
+    loss = (y - x).abs().mean()
+    d = y - x
+    for _ in range(3):
+        loss = loss + gradient_weight / 3 * (d.diff(dim=2).abs().mean() + d.diff(dim=3).abs().mean())
+        d = torch.nn.functional.avg_pool2d(d, 2)
+    return loss
+
+
+def train_autoencoder(config: AutoencoderConfig, manifests: Sequence[Path], out: Path) -> Path:
+    """Train, or go on training, and write ``out/vae`` (diffusers, safetensors).
+
+    Args:
+        config: settings.
+        manifests: ``studies.parquet`` files.
+        out: the run folder: checkpoint, log, films' cache, result.
+
+    Returns:
+        the folder ``out/vae``.
+    """
+    films = gather(manifests, config.films, out / "films")
+    torch.manual_seed(derive_seed("autoencoder", config.seed))
+    dtype = compute_dtype("cpu")
+    net = autoencoder(config.shape).to(memory_format=torch.channels_last)
+    trainer = Trainer(
+        net,
+        out,
+        config_json=config.model_dump_json(),
+        steps=config.steps,
+        lr=config.lr,
+        warmup=config.warmup,
+        ema=config.ema,
+    )
+    steps = range(trainer.step, config.steps)
+    net.train()
+    for step in track(steps, "Training the autoencoder", unit="steps"):
+        rng = generator("autoencoder", config.seed, step)
+        x = _batch(films, rng, config)
+        jitter = torch.Generator().manual_seed(int(rng.integers(2**62)))
+        with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+            z = net.encode(x).latent
+            z_noisy = z + config.latent_noise * z.detach().std() * torch.randn(z.shape, generator=jitter).to(
+                z.dtype
+            )
+            y = net.decode(z_noisy).sample
+        loss = reconstruction_loss(x, y.float(), config.gradient_weight)
+        norm = trainer.update(loss + config.latent_weight * z.float().square().mean())
+        if trainer.step % 50 == 0:
+            trainer.log(loss=float(loss), gradient_norm=norm, latent_deviation=float(z.float().std()))
+        if trainer.step % config.checkpoint_every == 0:
+            trainer.save()
+    trainer.save()
+    net = trainer.averaged()
+    with torch.no_grad():
+        rng = generator("autoencoder", config.seed, "scale")
+        z = torch.cat([net.encode(_batch(films, rng, config)).latent for _ in range(8)])
+    # StableDiffusionPipeline reads the number of levels from this key, which AutoencoderDC calls otherwise.
+    net.register_to_config(scaling_factor=float(1 / z.std()), block_out_channels=list(config.shape.widths))
+    net.save_pretrained(out / "vae")
+    return out / "vae"
+
+
+def _batch(films: Films, rng: np.random.Generator, config: AutoencoderConfig) -> Tensor:
+    """Squares of films in [-1, 1], ``(B, 1, crop, crop)``, half of them mirrored: sides are not learned here."""
+    index = films.draw(rng, config.batch_size, config.films.real_fraction)
+    corners = rng.integers(0, config.films.size - config.crop + 1, (len(index), 2))
+    squares = [
+        films.pixels[i, r : r + config.crop, c : c + config.crop]
+        for i, (r, c) in zip(index, corners, strict=True)
+    ]
+    x = torch.from_numpy(np.stack(squares).astype(np.float32) / 127.5 - 1)[:, None]
+    mirror = torch.from_numpy(rng.random(len(index)) < 0.5)
+    return torch.where(mirror[:, None, None, None], x.flip(3), x).contiguous(
+        memory_format=torch.channels_last
+    )

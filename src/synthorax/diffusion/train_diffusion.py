@@ -1,0 +1,195 @@
+"""Train the text-conditioned latent diffusion model and write it as a diffusers pipeline.
+
+| variable | symbol | meaning |
+| --- | --- | --- |
+| x0 | x_0 | latents of a film, unit variance |
+| abar | abar_t | product of 1 - beta up to t |
+| v | v | sqrt(abar) eps - sqrt(1 - abar) x0 (Salimans & Ho 2022) |
+| snr | SNR(t) | abar / (1 - abar); the loss has weight min(SNR, gamma) / (SNR + 1) (Hang et al. 2023) |
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+
+from synthorax.dataset import write_png
+from synthorax.diffusion.captions import REAL, VIRTUAL, captions, choose
+from synthorax.diffusion.checkpoints import Trainer
+from synthorax.diffusion.films import Films, FilmsConfig, gather
+from synthorax.diffusion.model import DiffusionModel, compute_dtype
+from synthorax.diffusion.networks import UNetShape, text_encoder, tokenizer, unet
+from synthorax.diffusion.sampling import sample
+from synthorax.errors import ModelError
+from synthorax.files import atomic
+from synthorax.progress import track
+from synthorax.seeds import derive_seed, generator
+
+#: Prompts of the picture drawn at each checkpoint, each from its own seed.
+PREVIEW = (
+    "No findings.",
+    "Left effusion.",
+    "Right absent lung markings.",
+    "Enlarged heart.",
+    "Right consolidation.",
+    "Left mass.",
+)
+
+
+class DiffusionConfig(BaseModel):
+    """Settings of one training; ``recipes/embedded-diffusion.yaml`` holds the shipped model's."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    films: FilmsConfig = FilmsConfig()
+    shape: UNetShape = UNetShape()
+    steps: int = 8000
+    batch_size: int = 16
+    lr: float = 4e-4
+    warmup: int = 200
+    ema: float = 0.999
+    condition_dropout: float = 0.1
+    snr_gamma: float = 5.0
+    checkpoint_every: int = 250
+    preview_every: int = 1000
+    seed: int = 0
+
+
+def scheduler() -> Any:
+    """RadEdit's sampling scheduler (linear betas, trailing spacing), with prediction of v."""
+    from diffusers import DDIMScheduler
+
+    return DDIMScheduler(
+        beta_schedule="linear", clip_sample=False, prediction_type="v_prediction", timestep_spacing="trailing", steps_offset=1
+    )  # fmt: skip
+
+
+def train_diffusion(config: DiffusionConfig, manifests: Sequence[Path], vae: Path, out: Path) -> Path:
+    """Train, or go on training, and write ``out/pipeline`` (a diffusers pipeline folder, fp16 safetensors).
+
+    Args:
+        config: settings.
+        manifests: ``studies.parquet`` files.
+        vae: a trained autoencoder's folder.
+        out: the run folder: checkpoint, log, previews, caches, result.
+
+    Returns:
+        the folder ``out/pipeline``.
+    """
+    from diffusers import AutoencoderDC
+
+    if not (vae / "config.json").is_file():
+        raise ModelError(
+            f"{vae} is no autoencoder; train one with `synthorax train autoencoder` and give its vae folder."
+        )
+    autoencoder = AutoencoderDC.from_pretrained(vae).eval()
+    films = gather(manifests, config.films, out / "films")
+    latents = _latents(films, autoencoder, out / "films" / "latents.npy")
+    torch.manual_seed(derive_seed("diffusion", config.seed))
+    said = captions(manifests)
+    words = tokenizer(sorted({text for choices in said.values() for text in choices} | {REAL, VIRTUAL}))
+    nets = nn.ModuleDict(
+        {
+            "unet": unet(config.shape, latents.shape[1], latents.shape[2]).to(
+                memory_format=torch.channels_last
+            ),
+            "text": text_encoder(config.shape, words),
+        }
+    )
+    trainer = Trainer(
+        nets,
+        out,
+        config_json=config.model_dump_json(),
+        steps=config.steps,
+        lr=config.lr,
+        warmup=config.warmup,
+        ema=config.ema,
+    )
+    noise_schedule = scheduler()
+    dtype = compute_dtype("cpu")
+    nets.train()
+    for step in track(range(trainer.step, config.steps), "Training the diffusion model", unit="steps"):
+        rng = generator("diffusion", config.seed, step)
+        index = films.draw(rng, config.batch_size, config.films.real_fraction)
+        texts = [choose(said[films.image_ids[i]], films.is_real[i], rng) for i in index]
+        texts = [text if rng.random() >= config.condition_dropout else "" for text in texts]
+        loss = _loss(
+            nets, words, latents[index], texts, rng, noise_schedule.alphas_cumprod, config.snr_gamma, dtype
+        )
+        norm = trainer.update(loss)
+        if trainer.step % 50 == 0:
+            trainer.log(loss=float(loss), gradient_norm=norm)
+        if trainer.step % config.checkpoint_every == 0:
+            trainer.save()
+        if trainer.step % config.preview_every == 0 and trainer.step < config.steps:
+            weights = {name: p.detach().clone() for name, p in nets.named_parameters()}
+            preview(
+                _model(trainer.averaged(), words, autoencoder, dtype), out / f"preview-{trainer.step:06d}.png"
+            )
+            nets.load_state_dict(weights, strict=False)
+            nets.train()
+    trainer.save()
+    model = _model(trainer.averaged(), words, autoencoder, dtype)
+    preview(model, out / "preview.png")
+    model.pipeline.to(dtype=torch.float16).save_pretrained(out / "pipeline")
+    return out / "pipeline"
+
+
+def _loss(nets: nn.ModuleDict, words: Any, x0: np.ndarray, texts: list[str], rng: np.random.Generator, alphas_cumprod: Tensor, gamma: float, dtype: torch.dtype) -> Tensor:  # fmt: skip
+    x0 = torch.from_numpy(x0.astype(np.float32))
+    chance = torch.Generator().manual_seed(int(rng.integers(2**62)))
+    t = torch.randint(len(alphas_cumprod), (len(x0),), generator=chance)
+    eps = torch.randn(x0.shape, generator=chance)
+    abar = alphas_cumprod[t][:, None, None, None]
+    x_t = (abar.sqrt() * x0 + (1 - abar).sqrt() * eps).contiguous(memory_format=torch.channels_last)
+    v = abar.sqrt() * eps - (1 - abar).sqrt() * x0
+    tokens = words(
+        texts, padding="max_length", truncation=True, max_length=words.model_max_length, return_tensors="pt"
+    )
+    with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+        embeddings = nets["text"](tokens.input_ids)[0]
+        predicted = nets["unet"](x_t, t, encoder_hidden_states=embeddings, return_dict=False)[0].float()
+    snr = abar / (1 - abar)
+    return (snr.clamp(max=gamma) / (snr + 1) * (predicted - v).square()).mean()
+
+
+@torch.no_grad()
+def _latents(films: Films, vae: Any, path: Path) -> np.ndarray:
+    """Latents of all films, fp16 ``(N, C, h, w)``, encoded once."""
+    stamp = path.parent / "films.parquet"
+    if not path.is_file() or path.stat().st_mtime < stamp.stat().st_mtime:
+        batches = np.array_split(np.arange(len(films.pixels)), max(1, len(films.pixels) // 32))
+        rows = []
+        for batch in track(batches, "Encoding films", unit="batches"):
+            x = torch.from_numpy(films.pixels[batch].astype(np.float32) / 127.5 - 1)[:, None]
+            rows.append((vae.encode(x).latent * vae.config.scaling_factor).numpy().astype(np.float16))
+        with atomic(path) as temporary:
+            np.save(temporary, np.concatenate(rows))
+    return np.load(path)
+
+
+def _model(nets: nn.ModuleDict, words: Any, vae: Any, dtype: torch.dtype) -> DiffusionModel:
+    from diffusers import StableDiffusionPipeline
+
+    pipeline = StableDiffusionPipeline(
+        vae=vae, text_encoder=nets["text"], tokenizer=words, unet=nets["unet"], scheduler=scheduler(),
+        safety_checker=None, feature_extractor=None, requires_safety_checker=False,
+    )  # fmt: skip
+    return DiffusionModel(pipeline, "in-training", None, None, dtype)
+
+
+def preview(model: DiffusionModel, path: Path) -> None:
+    """A sheet of samples: a column a prompt, two rows of virtual patients and two of real films."""
+    prompts = [f"{domain} {text}" for domain in (VIRTUAL, VIRTUAL, REAL, REAL) for text in PREVIEW]
+    films = sample(model, prompts, range(len(prompts)), num_inference_steps=25).numpy()
+    size = films.shape[-1]
+    sheet = (
+        films.reshape(4, len(PREVIEW), size, size)
+        .transpose(0, 2, 1, 3)
+        .reshape(4 * size, len(PREVIEW) * size)
+    )
+    write_png(sheet, path, Synthetic="YES")
