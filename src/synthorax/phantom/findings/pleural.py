@@ -136,8 +136,7 @@ def make_depressed_diaphragm(
     air, gap, depth = _gas(grid, size, texture)
     delta, region, depth_mm = _gas_delta(chest, grid, air, gap, depth, size)
     across = grid.lateral / grid.lateral.max()
-    seen = clear_columns(chest, grid)[0] & (across[0] > 0.2) & (across[0] < 0.55)
-    dome = float(np.median(grid.row[0, seen.shape[0] - 1 - seen[::-1].argmax(0)[seen.any(0)], 0]))
+    dome = _dome_row_mm(grid, across)
     surface = dome + drop_mm * smoothstep(0.0, 0.35, across) + 22 * smoothstep(0.5, 1.0, across)
     freed = (
         smoothstep(1.0, -2.0, grid.inside) * (grid.row > dome - 40) * smoothstep(3, -3, grid.row - surface)
@@ -149,6 +148,15 @@ def make_depressed_diaphragm(
     delta = delta - chest.cast(0.85 * grid.mu * freed, grid)
     region = np.maximum(region, smoothstep(30, 60, freed_mm))
     return Shape(delta, depth_mm + freed_mm, extent_mm=4.0, region=region)
+
+
+def _dome_row_mm(grid: LungGrid, across: np.ndarray) -> float:
+    """Row (mm) of the diaphragm's highest part: where lung ends downwards, away from heart and wall."""
+    inside = grid.inside > 0
+    lowest = inside.shape[1] - 1 - inside[:, ::-1].argmax(1)
+    at_heart = np.take_along_axis(grid.heart, lowest[:, None], 1)[:, 0] > -14
+    counts = (inside.sum(1) > 40) & ~at_heart & (across[0] > 0.25) & (across[0] < 0.75)
+    return float(np.percentile(grid.row[0, lowest[counts], 0], 4))
 
 
 def _gas(grid: LungGrid, size: float, texture: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
