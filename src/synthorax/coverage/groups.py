@@ -22,7 +22,10 @@ def coverage_by_group(table: pl.DataFrame, studies: pl.DataFrame, vocabulary: Vo
         ``name``, ``level``, ``count``, ``n_known``, ``fraction``.
     """
     key = "image_id" if "image_id" in table.columns and "image_id" in studies.columns else "study_id"
-    age = pl.col("age").cut(list(AGE_BREAKS), labels=list(AGE_GROUPS), left_closed=True).cast(pl.String)
+    passed = pl.sum_horizontal(pl.col("age") >= years for years in AGE_BREAKS)
+    age = pl.when(pl.col("age").is_not_null()).then(
+        passed.replace_strict(dict(enumerate(AGE_GROUPS)), return_dtype=pl.String)
+    )
     groups = ("source", "view_position", "sex", "age_group")
     described = studies.unique(key, keep="first", maintain_order=True).with_columns(age_group=age)
     joined = table.join(described.select(key, *groups), on=key, how="left", maintain_order="left")
