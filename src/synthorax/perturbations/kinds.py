@@ -38,7 +38,6 @@ class Candidate:
     size: int
 
 
-@lru_cache(maxsize=200_000)
 def candidates(
     perturbation_type: str, vector: ConceptVector, vocabulary: Vocabulary
 ) -> tuple[Candidate, ...]:
@@ -60,6 +59,15 @@ def candidates(
     return tuple(found.values())
 
 
+@lru_cache(maxsize=200_000)
+def weighted_candidates(
+    perturbation_type: str, vector: ConceptVector, vocabulary: Vocabulary
+) -> tuple[tuple[Candidate, ...], np.ndarray]:
+    """The candidates and their chances in the plain draw; a cohort has few distinct vectors."""
+    choices = candidates(perturbation_type, vector, vocabulary)
+    return choices, probabilities(choices)
+
+
 def probabilities(choices: tuple[Candidate, ...]) -> np.ndarray:
     """The plain draw: a label (or pair) evenly, then how many concepts evenly, then which evenly."""
     groups = {choice.group for choice in choices}
@@ -67,7 +75,9 @@ def probabilities(choices: tuple[Candidate, ...]) -> np.ndarray:
     same = {key: 0 for choice in choices for key in [(choice.group, choice.size)]}
     for choice in choices:
         same[choice.group, choice.size] += 1
-    return np.array([1 / len(groups) / len(sizes[c.group]) / same[c.group, c.size] for c in choices])
+    return np.array(
+        [1 / len(groups) / len(sizes[c.group]) / same[c.group, c.size] for c in choices], dtype=float
+    )
 
 
 def intra_class(
@@ -108,8 +118,8 @@ def outer_class(
 def _draw(
     kind: str, vector: ConceptVector, vocabulary: Vocabulary, rng: np.random.Generator
 ) -> ConceptVector | None:
-    choices = candidates(kind, vector, vocabulary)
-    return choices[rng.choice(len(choices), p=probabilities(choices))].target if choices else None
+    choices, chances = weighted_candidates(kind, vector, vocabulary)
+    return choices[rng.choice(len(choices), p=chances)].target if choices else None
 
 
 Proposals = Iterator[tuple[Candidate, frozenset[str]]]

@@ -8,6 +8,7 @@ often each combination occurs: then they are the same as long as the coverage is
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +17,7 @@ import polars as pl
 from synthorax.concepts import ConceptVector, Vocabulary
 from synthorax.concepts.table import check_concept_table, vector_of
 from synthorax.errors import InputError, unknown_choice
-from synthorax.perturbations.kinds import TYPES, candidates, probabilities
+from synthorax.perturbations.kinds import TYPES, weighted_candidates
 from synthorax.perturbations.prompts import prompt
 from synthorax.seeds import derive_seed, generator
 
@@ -159,9 +160,8 @@ def _choose(
     weights: "GapWeights | None",
 ) -> list[ConceptVector]:
     """Up to ``per_type`` different targets; each draw has its own generator and skips the draws before."""
-    choices = candidates(kind, vector, vocabulary)
+    choices, chances = weighted_candidates(kind, vector, vocabulary)
     left = np.ones(len(choices), dtype=bool)
-    chances = probabilities(choices) if choices else np.empty(0)
     if weights is not None and choices:
         chances = chances * weights.of_targets(choices)
     targets = []
@@ -194,12 +194,17 @@ def _edit(
         "concepts_before": vocabulary.ordered(before.present),
         "concepts_after": vocabulary.ordered(after.present),
         "concepts_unknown": vocabulary.ordered(after.unknown),
-        "labels_before": list(vocabulary.true_labels(before)),
-        "labels_after": list(vocabulary.true_labels(after)),
+        "labels_before": _labels(before, vocabulary),
+        "labels_after": _labels(after, vocabulary),
         "prompt": prompt(after.present, vocabulary, sides),
         "inversion_prompt": prompt(before.present, vocabulary, sides),
         "seed": derive_seed(seed, image_id, kind, index),
     }
+
+
+@lru_cache(maxsize=200_000)
+def _labels(vector: ConceptVector, vocabulary: Vocabulary) -> list[str]:
+    return list(vocabulary.true_labels(vector))
 
 
 def _within_budget(
