@@ -37,14 +37,6 @@ def draw_films(n, seed):
     return films.clip(0, 1).astype(np.float32), y
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     films, y = draw_films(128, 0)
@@ -257,8 +249,8 @@ def test_films_of_any_shape_become_square(tmp_path):
     [
         (np.zeros((4, 4), np.float32), r"films have shape \(4, 4\); expected \(N, H, W\)"),
         (np.full((1, 4, 4), 255.0), "film 0 has values from 255 to 255; expected 0 to 1. Divide"),
-        (["nowhere.png"], "film nowhere.png does not exist; expected a grey PNG"),
-        ([__file__], "cannot be read as an image"),
+        (["nowhere.png"], "nowhere.png does not exist; put the film there"),
+        ([__file__], "is not a film that can be read: expected PNG, JPEG"),
     ],
 )
 def test_film_messages(films, message):

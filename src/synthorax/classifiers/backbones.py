@@ -134,7 +134,7 @@ def _load_weights(network: "nn.Module", architecture: str, path: Path) -> None:
     if unfit:
         raise ModelError(
             f"{path} does not hold weights of timm's {architecture}: {len(unfit)} of {len(wanted)} tensors are "
-            f"missing or of another shape, e.g. {unfit[0]}. Name a file of that model, or leave weights out."
+            f"missing or of another shape, e.g. {unfit[0]}. Name that model's file, or leave weights out."
         )
     network.load_state_dict({name: found[name] for name in wanted if name in found}, strict=False)
 

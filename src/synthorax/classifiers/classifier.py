@@ -82,7 +82,7 @@ class Classifier:
         They depend on the batch size by rounding alone (below 1e-5, tested).
 
         Args:
-            films: ``(N, H, W)``, float in [0, 1] or uint8, or paths of PNGs; read a batch at a time.
+            films: ``(N, H, W)``, float in [0, 1] or uint8, or paths; read a batch at a time.
             batch_size: films in work at once; more is faster until memory ends.
         """
         return self._map(lambda x: self.network(x).sigmoid(), films, batch_size, len(self.labels))

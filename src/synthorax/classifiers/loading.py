@@ -6,12 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from synthorax.dataset import read_png
 from synthorax.errors import InputError
+from synthorax.studies import read_film
 
-#: An array ``(N, H, W)``, float in [0, 1] or uint8, or the paths of PNG files.
+#: An array ``(N, H, W)``, float in [0, 1] or uint8, or the paths of films that ``studies.read_film`` reads.
 Films = np.ndarray | Sequence[Path | str]
 
 
@@ -21,7 +21,8 @@ def load_films(films: Films, image_size_px: int) -> np.ndarray:
     A film given as an array and the same film written by ``dataset.write_png`` come out alike.
 
     Args:
-        films: ``(N, H, W)``, float in [0, 1] or uint8, or paths of grey PNGs (sizes may differ).
+        films: ``(N, H, W)``, float in [0, 1] or uint8, or paths of PNG, JPEG or DICOM files
+            (sizes may differ).
         image_size_px: S.
 
     Raises:
@@ -40,14 +41,7 @@ def load_films(films: Films, image_size_px: int) -> np.ndarray:
 
 
 def _read(path: Path | str, image_size_px: int) -> np.ndarray:
-    try:
-        film = read_png(path)
-    except (OSError, UnidentifiedImageError) as error:
-        reason = "does not exist" if isinstance(error, FileNotFoundError) else "cannot be read as an image"
-        raise InputError(
-            f"film {path} {reason}; expected a grey PNG. Remove its row or restore the file."
-        ) from error
-    return _fit(_eight_bit(film, str(path)), image_size_px)
+    return _fit(_eight_bit(read_film(path).pixels, str(path)), image_size_px)
 
 
 def _eight_bit(film: np.ndarray, name: str) -> np.ndarray:

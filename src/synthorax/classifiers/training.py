@@ -92,7 +92,7 @@ def train(
 
     Args:
         config: how.
-        films: ``(N, H, W)``, float in [0, 1] or uint8, or paths of PNGs. Kept as N x S x S bytes.
+        films: ``(N, H, W)``, float in [0, 1] or uint8, or paths. Kept as N x S x S bytes.
         targets: ``(N, L)`` 0, 1 or NaN (unknown: no loss, no gradient).
         labels: ``(L,)`` names of the outputs.
         validation: films and targets of other patients, for the thresholds.

@@ -1,0 +1,74 @@
+"""``synthorax train classifier`` and ``synthorax evaluate classifier``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, help="Measure a model, with intervals by patient.")
+
+Studies = Annotated[Path, typer.Option(help="The films: a studies.parquet.")]
+Concepts = Annotated[Path, typer.Option(help="Their labels: the concepts.parquet of the same studies.")]
+Device = Annotated[str, typer.Option(help="torch device: cpu, cuda, cuda:1, mps.")]
+
+
+@app.callback()
+def evaluate() -> None:
+    """Measure a model, with intervals by patient."""
+
+
+def train_classifier(
+    config: Annotated[Path, typer.Argument(help="YAML with what differs from the defaults; may be empty.")],
+    studies: Studies,
+    concepts: Concepts,
+    out: Annotated[Path, typer.Option(help="Folder of the classifier; the same command resumes there.")],
+    outputs: Annotated[str, typer.Option(help="What it reads from films: labels or concepts.")] = "labels",
+    seed: Annotated[int | None, typer.Option(help="Of weights and order; else the config's.")] = None,
+    device: Device = "cpu",
+) -> None:
+    """Train a classifier on the split 'train' and fit its thresholds on 'validation'."""
+    import yaml
+
+    from synthorax.classifiers.on_studies import train_on_studies
+    from synthorax.classifiers.training import TrainingConfig
+    from synthorax.errors import InputError
+
+    if not config.is_file():
+        raise InputError(f"{config} does not exist; expected a YAML file with training settings.")
+    try:
+        values = yaml.safe_load(config.read_text()) or {}
+    except yaml.YAMLError as error:
+        raise InputError(f"{config} is not YAML: {error}. Correct the line.") from error
+    if not isinstance(values, dict):
+        raise InputError(f"{config} holds no settings; expected lines such as 'epochs: 10'.")
+    settings = TrainingConfig.from_mapping(values | ({} if seed is None else {"seed": seed}))
+    found = train_on_studies(settings, studies, concepts, out, outputs=outputs, device=device)
+    value = found.record.training.get("validation_macro_auroc")
+    typer.echo(f"{out}: {len(found.labels)} outputs, validation macro AUROC {_figure(value)}")
+
+
+@app.command("classifier")
+def evaluate_classifier(
+    classifier: Annotated[Path, typer.Argument(help="Folder of a trained classifier.")],
+    studies: Studies,
+    concepts: Concepts,
+    out: Annotated[Path, typer.Option(help="Folder for predictions, metrics.csv and metrics.json.")],
+    against: Annotated[
+        Path | None, typer.Option(help="Another classifier, compared on the same films.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
+    device: Device = "cpu",
+) -> None:
+    """AUROC, AUPRC, F1, entropy, ECE and Brier score on patients that the classifier has not seen."""
+    from synthorax.classifiers.on_studies import evaluate_on_studies
+
+    table = evaluate_on_studies(classifier, studies, concepts, out, against=against, seed=seed, device=device)
+    for row in table.iter_rows(named=True):
+        if row["label"] == "macro":
+            interval = f"{_figure(row['ci_low'])} to {_figure(row['ci_high'])}"
+            typer.echo(f"{row['metric']:8} {_figure(row['estimate'])} ({interval})")
+    typer.echo(f"{table['n_images'][0]} films of {table['n_patients'][0]} patients; tables in {out}")
+
+
+def _figure(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.3f}"
