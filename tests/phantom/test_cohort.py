@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from synthorax.concepts import Vocabulary, label_column
+from synthorax.concepts import Vocabulary, annotate, label_column
 from synthorax.dataset import METADATA, read_metadata, read_png
 from synthorax.errors import InputError, RunError
 from synthorax.phantom import (
@@ -19,6 +19,7 @@ from synthorax.phantom import (
     write_report,
 )
 from synthorax.phantom.combinations import has_pair
+from synthorax.phantom.findings import CONCEPTS, INCIDENTAL
 from synthorax.seeds import generator
 
 SETTINGS = {"size": 96, "renderings": 2, "counterfactuals": 1, "mode": "strict"}
@@ -150,3 +151,34 @@ def test_present_labels_are_not_denied():
             {"fluid": PARAMS}, {}, is_unremarkable=False, view_position="PA", seed=seed
         ).lower()
         assert "effusion" not in text
+
+
+def test_reports_are_read_back_to_exactly_what_was_put_in():
+    severity = {
+        "opacities": "mild",
+        "pneumonitis": "multifocal",
+        "nodule": "2.1 cm",
+        "enlarged_heart": "marked",
+    }
+    for i in range(200):
+        rng = generator("read back", i)
+        concepts = draw_concepts(rng, VOCABULARY)
+        other = [name for name, recipe in INCIDENTAL.items() if rng.random() < 2 * recipe.rate]
+        params = {
+            name: PARAMS
+            | {
+                "side": str(rng.choice((CONCEPTS | INCIDENTAL)[name].sides)),
+                "severity": severity.get(name, "large"),
+            }
+            for name in (*concepts, *other)
+        }
+        is_unremarkable = not concepts and not any(INCIDENTAL[name].is_disease for name in other)
+        text = write_report(
+            {c: params[c] for c in concepts},
+            {name: params[name] for name in other},
+            is_unremarkable=is_unremarkable,
+            view_position="AP",
+            seed=i,
+        )
+        expected = set(concepts) | ({"unremarkable"} if is_unremarkable else set())
+        assert annotate(text, VOCABULARY).vector.present == expected, text
