@@ -87,7 +87,7 @@ def annotate(report: str | None, vocabulary: Vocabulary, policy: str | None = No
     """
     vocabulary = vocabulary if policy is None else vocabulary.under(policy)
     found = read_report(report, vocabulary)
-    if found is None:
+    if report is None or found is None:
         return Annotation(ConceptVector(unknown=frozenset(vocabulary.concepts)), (), False)
     mentions = tuple(
         Mention(name, STATE_NAMES[state], start, end, report[start:end], side, severity, section)
@@ -105,7 +105,7 @@ def collapse(states: Iterable[tuple[str, str]], vocabulary: Vocabulary) -> Conce
 def read_report(report: str | None, vocabulary: Vocabulary) -> list[tuple[str, Found]] | None:
     """(section, mention) of a report with spans in the report as given; None where it has no usable text."""
     sections = usable_sections(report) if report else []
-    if not sections:
+    if report is None or not sections:
         return None
     words, found = lexicon(vocabulary), []
     for section in sections:

@@ -115,23 +115,27 @@ def read_vocabulary(path: Path) -> Vocabulary:
         )
         for name, policy in entry.policies.items()
     }
-    columns = entry.label_columns
     return Vocabulary(
         name=entry.name,
         by_name=concepts,
         labels=tuple(entry.labels),
         never_together=tuple(frozenset(rule) for rule in entry.never_together),
         policies=policies,
-        label_columns=columns
-        and LabelColumns(
-            tuple(columns.no_finding),
-            tuple(columns.not_findings),
-            {label: tuple(given.present) for label, given in columns.names.items()},
-            {label: tuple(given.absent or given.present) for label, given in columns.names.items()},
-            {name: tuple(labels) for name, labels in columns.asked.items()},
-        ),
+        label_columns=_label_columns(entry.label_columns),
         policy="strict" if "strict" in policies else next(iter(policies)),
         unremarkable=entry.unremarkable,
+    )
+
+
+def _label_columns(entry: _LabelColumnsEntry | None) -> LabelColumns | None:
+    if entry is None:
+        return None
+    return LabelColumns(
+        no_finding=tuple(entry.no_finding),
+        not_findings=tuple(entry.not_findings),
+        present={label: tuple(given.present) for label, given in entry.names.items()},
+        absent={label: tuple(given.absent or given.present) for label, given in entry.names.items()},
+        asked={name: tuple(labels) for name, labels in entry.asked.items()},
     )
 
 
@@ -171,11 +175,11 @@ def _check_names(path: Path, node: yaml.Node, entry: _VocabularyEntry) -> None:
     for name, policy in entry.policies.items():
         for position, state in enumerate(policy.counts_as_present):
             known(("policies", name, "counts_as_present", position), state, STATES)
-        for number, rule in enumerate(policy.relabel):
+        for number, exception in enumerate(policy.relabel):
             where = ("policies", name, "relabel", number)
-            known((*where, "concept"), rule.concept, entry.concepts)
-            known((*where, "label"), rule.label, entry.labels)
-            for position, other in enumerate(rule.unless_any_of):
+            known((*where, "concept"), exception.concept, entry.concepts)
+            known((*where, "label"), exception.label, entry.labels)
+            for position, other in enumerate(exception.unless_any_of):
                 known((*where, "unless_any_of", position), other, entry.concepts)
 
 

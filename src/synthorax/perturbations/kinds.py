@@ -145,7 +145,9 @@ def _propose_deletion(vector: ConceptVector, before: frozenset[str], vocabulary:
     for label in sorted(before):
         rest = vector.present - vocabulary.supporting(label, vector)
         if not rest:
-            target = ConceptVector({vocabulary.unremarkable}, vector.unknown - {vocabulary.unremarkable})
+            target = ConceptVector(
+                frozenset((vocabulary.unremarkable,)), vector.unknown - {vocabulary.unremarkable}
+            )
         else:
             target = ConceptVector(rest, vector.unknown)
         yield Candidate(target, (label, ""), 0), before - {label}
