@@ -35,7 +35,7 @@ docs: install
 MODEL := runs/model
 FILMS := --films $(MODEL)/patients/studies.parquet
 model: install
-	$(BIN)/synthorax phantom sample --n 6000 --seed 1 --size 256 --out $(MODEL)/patients
+	$(BIN)/synthorax phantom sample --n 6000 --seed 1 --size 256 --pairs allowed --out $(MODEL)/patients
 	$(BIN)/synthorax train autoencoder embedded-autoencoder $(FILMS) --out $(MODEL)/autoencoder
 	$(BIN)/synthorax train diffusion embedded-diffusion $(FILMS) --vae $(MODEL)/autoencoder/vae --out $(MODEL)/diffusion
 	$(BIN)/synthorax models export $(MODEL)/diffusion/pipeline --out src/synthorax/diffusion/embedded

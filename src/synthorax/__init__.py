@@ -16,14 +16,3 @@ def __getattr__(name: str) -> object:
     if name == "edit":
         return import_module("synthorax.editing").edit_film
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-__all__ = ["__version__", "edit"]
-
-
-def __getattr__(name: str):
-    if name == "edit":
-        from synthorax.editing import edit_film
-
-        return edit_film
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

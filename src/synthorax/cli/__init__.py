@@ -22,13 +22,17 @@ RESEARCH_ONLY = "Research only, not for diagnosis."
 EPILOG = f"{RESEARCH_ONLY} --debug shows the traceback of an error."
 
 #: Panel of the help -> command -> ``module:attribute`` below ``synthorax.cli``; a Typer app is a group of
-#: commands, a function is one command.
+#: commands, a function is one command, a name of two words is one more command of that group.
 COMMANDS = {
+    "The main job": {"demo": "runs:demo", "run": "runs:run"},
     "Step by step": {
         "studies": "studies:app",
         "concepts": "concepts:app",
         "perturb": "perturb:perturb",
+        "phantom": "phantom:app",
         "train": "train:app",
+        "train classifier": "classifiers:train_classifier",
+        "evaluate": "classifiers:app",
     },
     "Look": {"report": "report:report", "doctor": "doctor:doctor"},
 }
@@ -41,24 +45,32 @@ def _command(function: Callable) -> TyperCommand:
     return cast(TyperCommand, get_command(single))
 
 
+def _load(name: str) -> TyperGroup | TyperCommand:
+    panel, target = _WHERE[name]
+    module, attribute = target.split(":")
+    found = getattr(import_module(f"synthorax.cli.{module}"), attribute)
+    command = get_group(found) if isinstance(found, typer.Typer) else _command(found)
+    if isinstance(command, TyperGroup):
+        more = {other.split()[1]: _load(other) for other in _WHERE if other.startswith(f"{name} ")}
+        command.commands = {**command.commands, **more}
+    command.name = name.split()[-1]
+    command.rich_help_panel = None if " " in name else panel
+    for each in (command, *getattr(command, "commands", {}).values()):
+        each.epilog = EPILOG
+    return command
+
+
 class _LazyCommands(Mapping):
     """Command name -> command, imported when asked for."""
 
     def __getitem__(self, name: str) -> TyperGroup | TyperCommand:
-        panel, target = _WHERE[name]
-        module, attribute = target.split(":")
-        found = getattr(import_module(f"synthorax.cli.{module}"), attribute)
-        command = get_group(found) if isinstance(found, typer.Typer) else _command(found)
-        command.name, command.rich_help_panel = name, panel
-        for each in (command, *getattr(command, "commands", {}).values()):
-            each.epilog = EPILOG
-        return command
+        return _load(name)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(_WHERE)
+        return (name for name in _WHERE if " " not in name)
 
     def __len__(self) -> int:
-        return len(_WHERE)
+        return len([*iter(self)])
 
 
 class _Group(TyperGroup):
