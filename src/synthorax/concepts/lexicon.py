@@ -55,7 +55,6 @@ class Lexicon:
 
     automaton: ahocorasick_rs.AhoCorasick
     actions: tuple[tuple[Action, ...], ...]
-    patterns: tuple[str, ...]
 
 
 #: Scope list -> kind. Lists that only shadow shorter entries have ``SHADOW``.
@@ -125,4 +124,4 @@ def lexicon(vocabulary: Vocabulary) -> Lexicon:
         matchkind=ahocorasick_rs.MatchKind.LeftmostLongest,
         implementation=ahocorasick_rs.Implementation.DFA,
     )
-    return Lexicon(automaton, tuple(tuple((int(k), p) for k, p in meaning[p_]) for p_ in patterns), patterns)
+    return Lexicon(automaton, tuple(tuple((int(kind), what) for kind, what in meaning[p]) for p in patterns))
