@@ -1,6 +1,7 @@
 """What makes one virtual patient differ from the next, and how the film was taken: drawn once, stored, replayable."""
 
 from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 
@@ -73,7 +74,7 @@ class Anatomy:
         for name in values:
             if name not in names:
                 raise unknown_choice("anatomy parameter", name, names)
-        as_tuples = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        as_tuples: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
         return replace(self, **as_tuples)
 
 
@@ -87,7 +88,7 @@ def draw_anatomy(seed: int, take: int = 0) -> Anatomy:
     rng = generator(seed, "anatomy")
     uniform, normal = rng.uniform, rng.normal
     is_ap, is_female = bool(rng.random() < 0.2), bool(rng.random() < 0.5)
-    person = {
+    person: dict[str, Any] = {
         "habitus": np.clip(normal(0.15, 0.35), -0.35, 1.1),
         "rib_gain": uniform(1.5, 2.1),
         "rib_shift_px": normal(0, 6),
@@ -113,12 +114,12 @@ def draw_anatomy(seed: int, take: int = 0) -> Anatomy:
         view_position="AP" if is_ap else "PA",
         sex="F" if is_female else "M",
         age=age,
-        **{name: float(value) for name, value in person.items()},
+        **{name: float(value) for name, value in person.items()},  # type: ignore[arg-type]
         **_draw_film(generator(seed, "film", take), is_ap),
     )
 
 
-def _draw_film(rng: np.random.Generator, is_ap: bool) -> dict[str, object]:
+def _draw_film(rng: np.random.Generator, is_ap: bool) -> dict[str, Any]:
     """Position, exposure and processing of one film."""
     uniform, normal = rng.uniform, rng.normal
     numbers = {

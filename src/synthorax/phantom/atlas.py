@@ -115,7 +115,8 @@ class Atlas:
     def _lung(self, side: str) -> LungGrid:
         cells = np.argwhere(self._distances[f"lung_{side}"] * self._distance_step > -3)
         low, high = cells.min(0), cells.max(0) + 1
-        box = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
+        y, z, x = (slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
+        box = (y, z, x)
         names = [n for n in self._distances if n.startswith("lobe_" + {"R": "right", "L": "left"}[side])]
         return LungGrid(
             side=side,
@@ -162,4 +163,4 @@ def _build_into(path: Path, wheel: str | None) -> None:
 
     arrays = build(read_scan(find_wheel(wheel)))
     with atomic(path) as temporary:
-        np.savez_compressed(temporary, **arrays)
+        np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]

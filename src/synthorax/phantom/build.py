@@ -112,7 +112,7 @@ def _thorax(lungs: np.ndarray) -> np.ndarray:
     Below its widest slice the hull never shrinks, so the distance to it ignores the diaphragm.
     """
     thorax = np.zeros_like(lungs)
-    for k in np.flatnonzero(lungs.sum((0, 1)) >= 50):
+    for k in np.flatnonzero(lungs.sum((0, 1)) >= 50).tolist():
         points = np.argwhere(lungs[:, :, k])
         corners = points[ConvexHull(points).vertices]
         image = Image.new("1", (lungs.shape[1], lungs.shape[0]))

@@ -114,7 +114,8 @@ def healthy_line_integral(chest: Chest, anatomy: Anatomy, seed: int) -> np.ndarr
 def warp_fields(rng: np.random.Generator, deviation_px: float) -> tuple[np.ndarray, np.ndarray]:
     """Two smooth ``(512, 512)`` displacement maps."""
     sigma = (FIELD_OF_WARP_PX, FIELD_OF_WARP_PX)
-    return tuple(deviation_px * random_field(rng, (SIZE, SIZE), sigma) for _ in range(2))
+    first, second = (deviation_px * random_field(rng, (SIZE, SIZE), sigma) for _ in range(2))
+    return first, second
 
 
 def breasts(rng: np.random.Generator, thickness_mm: float) -> np.ndarray:
@@ -140,13 +141,14 @@ def vessel_tree(rng: np.random.Generator, lung: dict[str, np.ndarray], n_generat
     for side, hilum in HILA_MM.items():
         outward, inside = OUTWARD[side], lung[side] > 15
         n = 9
-        x = hilum[2] / OBJECT_PIXEL_MM + outward * (4 + rng.normal(2, 4, n))
-        y = hilum[1] / OBJECT_PIXEL_MM + rng.normal(0, 16, n)
+        x = hilum[2] / OBJECT_PIXEL_MM + outward * (4 + rng.normal(2, 5, n))
+        y = hilum[1] / OBJECT_PIXEL_MM + rng.normal(0, 20, n)
         angle = 0.6 * np.sort(rng.uniform(-1.45, 1.35, n)) + 0.4 * np.linspace(-1.35, 1.25, n)
         width = rng.uniform(2.8, 4.8, n)
         for generation in range(n_generations + 1):
             length = rng.uniform(16, 34, (len(x), 1)) * 0.86**generation / n_points
-            turns = angle[:, None] + np.cumsum(rng.normal(0, 0.08, (len(x), n_points)), axis=1)
+            bend = rng.normal(0, 0.05, (len(x), 1)) + rng.normal(0, 0.07, (len(x), n_points))
+            turns = angle[:, None] + np.cumsum(bend, axis=1)
             xs = np.column_stack([x, x[:, None] + outward * np.cumsum(np.cos(turns) * length, axis=1)])
             ys = np.column_stack([y, y[:, None] + np.cumsum(np.sin(turns) * length, axis=1)])
             row, column = ys[:, -1].astype(int).clip(0, SIZE - 1), xs[:, -1].astype(int).clip(0, SIZE - 1)

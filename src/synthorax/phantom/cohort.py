@@ -19,16 +19,15 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 
 from synthorax import __version__
-from synthorax.concepts import ConceptVector, Vocabulary, label_column
-from synthorax.dataset import metadata_frame, write_metadata, write_png
+from synthorax.concepts import Vocabulary
+from synthorax.dataset import write_png
 from synthorax.errors import InputError, RunError
 from synthorax.files import atomic
 from synthorax.phantom.atlas import ATLAS_VERSION, Atlas
+from synthorax.phantom.cohort_tables import write_tables
 from synthorax.phantom.combinations import LabelPair, draw_concepts, withheld_pairs
-from synthorax.phantom.findings import CONCEPTS
 from synthorax.phantom.patient import (
     MODES,
     Film,
@@ -38,29 +37,8 @@ from synthorax.phantom.patient import (
     patient_id_of,
     patient_seed,
 )
-from synthorax.phantom.reports import write_report
 from synthorax.progress import track
 from synthorax.seeds import generator
-
-STUDY_COLUMNS = {
-    "study_id": pl.String,
-    "patient_id": pl.String,
-    "image_id": pl.String,
-    "file_name": pl.String,
-    "report": pl.String,
-    "view_position": pl.String,
-    "sex": pl.String,
-    "age": pl.Float64,
-    "race": pl.String,
-    "labels_present": pl.List(pl.String),
-    "labels_absent": pl.List(pl.String),
-    "labels_uncertain": pl.List(pl.String),
-    "split": pl.String,
-    "source": pl.String,
-    "sides": pl.List(pl.Struct({"concept": pl.String, "side": pl.String})),
-    "other_findings": pl.List(pl.String),
-    "seed": pl.Int64,
-}
 
 
 @dataclass(frozen=True)
@@ -130,13 +108,14 @@ def sample_cohort(
     )
     pairs = "allowed" if exclude_pairs is not None and pairs == "any" else pairs
     draw_concepts(generator(seed), Vocabulary.load(), pairs, listed)  # refuses wrong pairs before work starts
+    sorted_pairs = tuple(sorted((min(p), max(p)) for p in listed))
     settings = CohortSettings(
         n,
         seed,
         size,
         mode,
         pairs,
-        tuple(sorted(tuple(sorted(p)) for p in listed)),
+        sorted_pairs,
         counterfactuals,
         renderings,
     )
@@ -150,7 +129,7 @@ def sample_cohort(
         _make_all(place, todo, workers), f"Virtual patients{done}", total=len(todo), unit="patients"
     ):
         pass
-    _write_tables(out, settings)
+    write_tables(out, settings.n, settings.seed, settings.mode)
     return out
 
 
@@ -198,7 +177,8 @@ def _film_of(seed: int, take: int, cache_dir: str | None, wheel: str | None) -> 
 def _make_all(place: tuple[str, CohortSettings, str | None], todo: list[int], workers: int) -> Iterator[None]:
     if workers == 1 or len(todo) < 2:
         for index in todo:
-            yield make_patient(*place, index)
+            make_patient(*place, index)
+            yield
         return
     with ProcessPoolExecutor(min(workers, len(todo)), mp_context=get_context("spawn")) as pool:
         n = len(todo)
@@ -210,7 +190,8 @@ def make_patient(folder: str, settings: CohortSettings, cache_dir: str | None, i
     out, vocabulary = Path(folder), Vocabulary.load()
     first = VirtualPatient(patient_seed(settings.seed, index), Atlas.load(cache_dir))
     listed = frozenset(frozenset(pair) for pair in settings.listed_pairs)
-    drawn, films = {}, []
+    drawn: dict[str, dict[str, object]] = {}
+    films: list[dict[str, object]] = []
     for take in range(settings.renderings):
         patient = first if take == 0 else first.retaken(take)
         image_id = image_id_of(patient.seed, take)
@@ -301,115 +282,3 @@ def _is_whole(out: Path, patient_id: str) -> bool:
         return False
     films = json.loads(path.read_text())["films"]
     return all((out / f"images/{film['image_id']}.png").is_file() for film in films)
-
-
-def _write_tables(out: Path, settings: CohortSettings) -> None:
-    vocabulary = Vocabulary.load()
-    metadata, studies, table = [], [], []
-    for index in range(settings.n):
-        patient_id = patient_id_of(patient_seed(settings.seed, index))
-        record = json.loads((out / f"patients/{patient_id}.json").read_text())
-        for film in record["films"]:
-            vector = _vector(film["concepts"], record, vocabulary)
-            labels = vocabulary.labels_of(vector)
-            metadata += _metadata_rows(film, record, vector, settings, vocabulary)
-            studies.append(_study_row(film, record, vector, labels, vocabulary))
-            states = {c: int(c in vector.present) for c in vocabulary.concepts}
-            columns = {label_column(label): int(bool(value)) for label, value in labels.items()}
-            table.append({"study_id": film["image_id"], "patient_id": patient_id, **states, **columns})
-    write_metadata(metadata_frame(metadata), out)
-    integers = {c: pl.Int8 for c in table[0] if c not in ("study_id", "patient_id")}
-    _write(pl.DataFrame(studies, schema=STUDY_COLUMNS), out / "studies.parquet")
-    _write(pl.DataFrame(table, schema_overrides=integers), out / "concepts.parquet")
-
-
-def _write(frame: pl.DataFrame, path: Path) -> None:
-    with atomic(path) as temporary:
-        frame.write_parquet(temporary)
-
-
-def _vector(concepts: list[str], record: dict, vocabulary: Vocabulary) -> ConceptVector:
-    """``unremarkable`` only where no disease without a concept is there either."""
-    from synthorax.phantom.findings import INCIDENTAL
-
-    if not concepts and not any(INCIDENTAL[name].is_disease for name in record["incidentals"]):
-        return ConceptVector(frozenset({vocabulary.unremarkable}))
-    return ConceptVector(frozenset(concepts))
-
-
-def _metadata_rows(
-    film: dict, record: dict, vector: ConceptVector, settings: CohortSettings, vocabulary: Vocabulary
-) -> Iterator[dict[str, object]]:
-    image_id = film["image_id"]
-    file_name = f"images/{image_id}.png"
-    common = {
-        "study_id": image_id,
-        "patient_id": record["patient_id"],
-        "concepts_unknown": [],
-        "seed": record["seed"],
-        "method": "phantom",
-        "preset": settings.mode,
-        "is_valid": True,
-        "is_synthetic": True,
-        "is_simulated": True,
-        "software_version": __version__,
-    }
-    yield {
-        **common,
-        "file_name": file_name,
-        "image_id": image_id,
-        "counterfactual_file_name": f"counterfactuals/{image_id}__0.png" if film["counterfactuals"] else None,
-        "edit_mask_file_name": f"masks/{image_id}__findings.png" if film["concepts"] else None,
-        "concepts_after": vocabulary.ordered(vector.present),
-        "labels_after": _true_labels(vocabulary.labels_of(vector)),
-    }
-    for k, other in enumerate(film["counterfactuals"]):
-        after = _vector(other, record, vocabulary)
-        yield {
-            **common,
-            "file_name": f"counterfactuals/{image_id}__{k}.png",
-            "image_id": f"{image_id}__{k}",
-            "source_image_id": image_id,
-            "source_file_name": file_name,
-            "concepts_before": vocabulary.ordered(vector.present),
-            "concepts_after": vocabulary.ordered(after.present),
-            "labels_after": _true_labels(vocabulary.labels_of(after)),
-        }
-
-
-def _study_row(
-    film: dict, record: dict, vector: ConceptVector, labels: dict[str, bool | None], vocabulary: Vocabulary
-) -> dict[str, object]:
-    anatomy = film["anatomy"]
-    report = write_report(
-        {c: record["findings"][c] for c in film["concepts"]},
-        record["incidentals"],
-        is_unremarkable=vocabulary.unremarkable in vector.present,
-        view_position=anatomy["view_position"],
-        seed=generator(film["image_id"], "report").integers(2**31),
-        vocabulary=vocabulary,
-    )
-    return {
-        "study_id": film["image_id"],
-        "patient_id": record["patient_id"],
-        "image_id": film["image_id"],
-        "file_name": f"images/{film['image_id']}.png",
-        "report": report,
-        "view_position": anatomy["view_position"],
-        "sex": anatomy["sex"],
-        "age": anatomy["age"],
-        "labels_present": _true_labels(labels),
-        "labels_absent": [label for label, value in labels.items() if value is False],
-        "labels_uncertain": [],
-        "source": "phantom",
-        "sides": [{"concept": c, "side": s} for c, s in film["sides"].items()],
-        "other_findings": list(record["incidentals"]),
-        "seed": record["seed"],
-    }
-
-
-def _true_labels(labels: dict[str, bool | None]) -> list[str]:
-    return [label for label, value in labels.items() if value]
-
-
-__all__ = ["CONCEPTS", "CohortSettings", "counterfactual", "make_patient", "sample_cohort"]

@@ -1,5 +1,7 @@
 """Lines, tubes and devices, drawn on the film plane in the atlas's frame; contrasts were set by eye."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from PIL import Image, ImageDraw
 from scipy import ndimage
@@ -9,7 +11,7 @@ from synthorax.phantom.chest import Chest
 from synthorax.phantom.findings.shape import Shape
 from synthorax.phantom.projection import SIZE
 
-Points = list[tuple[float, float]]
+Points = Sequence[tuple[float, float]]
 _SCALE = 2
 
 
@@ -66,7 +68,7 @@ def make_pacemaker(chest: Chest, side: str, jitter: list[float], **_: object) ->
 def make_ecg(chest: Chest, side: str, jitter: list[float], **_: object) -> Shape:
     """Four electrodes with their wires."""
     image = np.zeros((SIZE, SIZE), np.float32)
-    for i, (x, y) in enumerate(((120, 110), (400, 115), (110, 330), (420, 335))):
+    for i, (x, y) in enumerate(((120.0, 110.0), (400.0, 115.0), (110.0, 330.0), (420.0, 335.0))):
         x, y = x + 18 * jitter[3 * i], y + 18 * jitter[3 * i + 1]
         canvas = Image.new("F", (SIZE * _SCALE, SIZE * _SCALE), 0)
         pen = ImageDraw.Draw(canvas)

@@ -190,30 +190,30 @@ class VirtualPatient:
             raise unknown_choice("mode", mode, MODES)
         if not 16 <= size <= SIZE:
             raise InputError(f"size is {size} px; expected 16 to {SIZE}.")
-        findings = [self.finding(f) if isinstance(f, str) else f for f in findings]
-        delta = self._combine(findings)
+        shown = [self.finding(f) if isinstance(f, str) else f for f in findings]
+        delta = self._combine(shown)
         if mode == "strict":
             image = strict(self.healthy, delta, self.anatomy)
         else:
             image = physical(self.healthy, self.line_integral + delta, self.anatomy)
         heart = self.heart_mask
-        for finding in findings:
+        for finding in shown:
             if finding.concept == "enlarged_heart":
                 heart = heart | finding.extent
-        everything = (*findings, *self.incidentals)
+        everything = (*shown, *self.incidentals)
         return Film(
             image=reduce_area(_annotate(image, self.anatomy), size),
             masks={f.concept: reduce_mask(f.mask, size) for f in everything},
             extents={f.concept: reduce_mask(f.extent, size) for f in everything},
             lung_mask=reduce_mask(self.lung_mask, size),
             heart_mask=reduce_mask(heart, size),
-            sides=sides_of(findings),
+            sides=sides_of(shown),
             params={
                 "seed": self.seed,
                 "take": self.take,
                 "mode": mode,
                 "anatomy": self.anatomy.as_dict(),
-                "findings": {f.concept: f.params for f in findings},
+                "findings": {f.concept: f.params for f in shown},
                 "incidentals": {f.concept: f.params for f in self.incidentals},
             },
         )
@@ -221,11 +221,10 @@ class VirtualPatient:
     @cached_property
     def _capacity(self) -> np.ndarray:
         """``(512, 512)``: line integral that filling all air of the lungs would add."""
-        grids = self.chest.atlas.lungs.values()
-        room = sum(
-            self.chest.cast(np.maximum(1.1 * MU_SOFT - g.mu, 0) * smoothstep(-1.5, 0, g.inside), g)
-            for g in grids
-        )
+        room = np.zeros((SIZE, SIZE), np.float32)
+        for grid in self.chest.atlas.lungs.values():
+            air = np.maximum(1.1 * MU_SOFT - grid.mu, 0) * smoothstep(-1.5, 0, grid.inside)
+            room = room + self.chest.cast(air, grid)
         return self.on_film(room)
 
     def _combine(self, findings: list[Finding]) -> np.ndarray:

@@ -7,7 +7,7 @@ from synthorax.phantom.atlas import CELL_MM, LungGrid
 from synthorax.phantom.chest import Chest
 from synthorax.phantom.fields import random_field, smoothstep
 from synthorax.phantom.findings.shape import Shape, clear_columns, distance_to, fill, pick_cell
-from synthorax.phantom.projection import SLAB_MM
+from synthorax.phantom.projection import SIZE, SLAB_MM
 
 Params = dict[str, object]
 
@@ -98,7 +98,8 @@ def draw_ground_glass(rng: np.random.Generator, chest: Chest, side: str) -> Para
 def make_ground_glass(chest: Chest, side: str, density: float, texture: int, **_: object) -> Shape:
     """Hazy, peripheral and basal opacity that leaves vessels visible, in one lung or both."""
     rng = np.random.default_rng(texture)
-    delta, depth = 0, 0
+    delta: np.ndarray = np.zeros((SIZE, SIZE), np.float32)
+    depth: np.ndarray = np.zeros((SIZE, SIZE), np.float32)
     for one in side:
         grid = chest.atlas.lungs[one]
         cloud = _noise(rng, grid, ((6, 12, 12), 0.7), ((2, 4, 4), 0.4), ((1, 1.8, 1.8), 0.25))
@@ -116,7 +117,7 @@ def draw_oedema(rng: np.random.Generator, chest: Chest, side: str) -> Params:
 def make_oedema(chest: Chest, side: str, strength: float, texture: int, **_: object) -> Shape:
     """Perihilar bat-wing haze and engorged vessels in both lungs."""
     rng = np.random.default_rng(texture)
-    delta, depth = 0.8 * strength * chest.vessel, 0
+    delta, depth = 0.8 * strength * chest.vessel, np.zeros((SIZE, SIZE), np.float32)
     for one in "RL":
         grid = chest.atlas.lungs[one]
         y, z, x = grid.hilum
@@ -174,7 +175,8 @@ def _noise(
     rng: np.random.Generator, grid: LungGrid, *octaves: tuple[tuple[float, float, float], float]
 ) -> np.ndarray:
     """Sum of random fields over the box: (correlation length in cells, weight) each."""
-    return sum(np.float32(weight) * random_field(rng, grid.inside.shape, sigma) for sigma, weight in octaves)
+    fields = (np.float32(weight) * random_field(rng, grid.inside.shape, sigma) for sigma, weight in octaves)
+    return sum(fields, np.zeros(grid.inside.shape, np.float32))
 
 
 def _texture(rng: np.random.Generator) -> int:

@@ -6,6 +6,7 @@ from synthorax.phantom.atlas import CELL_MM
 from synthorax.phantom.chest import Chest
 from synthorax.phantom.fields import smoothstep
 from synthorax.phantom.findings.shape import Shape, fill
+from synthorax.phantom.projection import SIZE
 
 
 def draw_enlarged_heart(rng: np.random.Generator, chest: Chest, side: str) -> dict[str, object]:
@@ -27,7 +28,7 @@ def grow_heart(chest: Chest, growth_mm: float, lower_mm: float) -> tuple[np.ndar
         growth_mm: outwards at the left and low border; above the hila nothing grows.
         lower_mm: further growth at the heart's lower edge (fills the gap above the diaphragm).
     """
-    delta, depth = 0, 0
+    delta, depth = np.zeros((2, SIZE, SIZE), np.float32)
     for side, share in (("L", 1.0), ("R", 0.55)):
         grid = chest.atlas.lungs[side]
         low = smoothstep(75 * CELL_MM, 135 * CELL_MM, grid.row)

@@ -136,7 +136,8 @@ def make_adenopathy(
     y, z, x = grid.hilum
     stripe = distance_to(grid, (y - 2, z - 48, x + 14), (1.2, 1.5, 1.0)) - paratracheal_mm
     parts.append(fill(chest, grid, smoothstep(2.5, -2.5, stripe) * smoothstep(-1, 1, grid.inside)))
-    return Shape(sum(p[0] for p in parts), sum(p[1] for p in parts), extent_mm=6.0)
+    delta, depth_mm = np.sum(parts, axis=0)
+    return Shape(delta, depth_mm, extent_mm=6.0)
 
 
 def _hilar_balls(

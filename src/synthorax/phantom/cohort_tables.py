@@ -1,0 +1,151 @@
+"""A cohort's tables, made from its patients' records: metadata, studies, concepts."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from synthorax import __version__
+from synthorax.concepts import ConceptVector, Vocabulary, label_column
+from synthorax.dataset import metadata_frame, write_metadata
+from synthorax.files import atomic
+from synthorax.phantom.findings import INCIDENTAL
+from synthorax.phantom.patient import patient_id_of, patient_seed
+from synthorax.phantom.reports import write_report
+from synthorax.seeds import derive_seed
+
+STUDY_COLUMNS = {
+    "study_id": pl.String,
+    "patient_id": pl.String,
+    "image_id": pl.String,
+    "file_name": pl.String,
+    "report": pl.String,
+    "view_position": pl.String,
+    "sex": pl.String,
+    "age": pl.Float64,
+    "race": pl.String,
+    "labels_present": pl.List(pl.String),
+    "labels_absent": pl.List(pl.String),
+    "labels_uncertain": pl.List(pl.String),
+    "split": pl.String,
+    "source": pl.String,
+    "sides": pl.List(pl.Struct({"concept": pl.String, "side": pl.String})),
+    "other_findings": pl.List(pl.String),
+    "seed": pl.Int64,
+}
+
+
+def write_tables(out: Path, n: int, seed: int, mode: str) -> None:
+    """Write ``metadata.parquet``, ``studies.parquet`` and ``concepts.parquet`` of ``n`` patients, in their order."""
+    vocabulary = Vocabulary.load()
+    metadata: list[dict[str, Any]] = []
+    studies: list[dict[str, Any]] = []
+    table: list[dict[str, Any]] = []
+    for index in range(n):
+        patient_id = patient_id_of(patient_seed(seed, index))
+        record = json.loads((out / f"patients/{patient_id}.json").read_text())
+        for film in record["films"]:
+            vector = _vector(film["concepts"], record, vocabulary)
+            labels = vocabulary.labels_of(vector)
+            metadata += _metadata_rows(film, record, vector, mode, vocabulary)
+            studies.append(_study_row(film, record, vector, labels, vocabulary))
+            states = {c: int(c in vector.present) for c in vocabulary.concepts}
+            columns = {label_column(label): int(bool(value)) for label, value in labels.items()}
+            table.append({"study_id": film["image_id"], "patient_id": patient_id, **states, **columns})
+    write_metadata(metadata_frame(metadata), out)
+    integers = {c: pl.Int8 for c in table[0] if c not in ("study_id", "patient_id")}
+    _write(pl.DataFrame(studies, schema=STUDY_COLUMNS), out / "studies.parquet")
+    _write(pl.DataFrame(table, schema_overrides=integers), out / "concepts.parquet")
+
+
+def _write(frame: pl.DataFrame, path: Path) -> None:
+    with atomic(path) as temporary:
+        frame.write_parquet(temporary)
+
+
+def _vector(concepts: list[str], record: dict[str, Any], vocabulary: Vocabulary) -> ConceptVector:
+    """``unremarkable`` only where no disease without a concept is there either."""
+    if not concepts and not any(INCIDENTAL[name].is_disease for name in record["incidentals"]):
+        return ConceptVector(frozenset({vocabulary.unremarkable}))
+    return ConceptVector(frozenset(concepts))
+
+
+def _metadata_rows(
+    film: dict[str, Any], record: dict[str, Any], vector: ConceptVector, mode: str, vocabulary: Vocabulary
+) -> Iterator[dict[str, Any]]:
+    image_id = film["image_id"]
+    file_name = f"images/{image_id}.png"
+    common = {
+        "study_id": image_id,
+        "patient_id": record["patient_id"],
+        "concepts_unknown": [],
+        "seed": record["seed"],
+        "method": "phantom",
+        "preset": mode,
+        "is_valid": True,
+        "is_synthetic": True,
+        "is_simulated": True,
+        "software_version": __version__,
+    }
+    yield {
+        **common,
+        "file_name": file_name,
+        "image_id": image_id,
+        "counterfactual_file_name": f"counterfactuals/{image_id}__0.png" if film["counterfactuals"] else None,
+        "edit_mask_file_name": f"masks/{image_id}__findings.png" if film["concepts"] else None,
+        "concepts_after": vocabulary.ordered(vector.present),
+        "labels_after": _true_labels(vocabulary.labels_of(vector)),
+    }
+    for k, other in enumerate(film["counterfactuals"]):
+        after = _vector(other, record, vocabulary)
+        yield {
+            **common,
+            "file_name": f"counterfactuals/{image_id}__{k}.png",
+            "image_id": f"{image_id}__{k}",
+            "source_image_id": image_id,
+            "source_file_name": file_name,
+            "concepts_before": vocabulary.ordered(vector.present),
+            "concepts_after": vocabulary.ordered(after.present),
+            "labels_after": _true_labels(vocabulary.labels_of(after)),
+        }
+
+
+def _study_row(
+    film: dict[str, Any],
+    record: dict[str, Any],
+    vector: ConceptVector,
+    labels: dict[str, bool | None],
+    vocabulary: Vocabulary,
+) -> dict[str, Any]:
+    anatomy = film["anatomy"]
+    report = write_report(
+        {c: record["findings"][c] for c in film["concepts"]},
+        record["incidentals"],
+        is_unremarkable=vocabulary.unremarkable in vector.present,
+        view_position=anatomy["view_position"],
+        seed=derive_seed(film["image_id"], "report"),
+        vocabulary=vocabulary,
+    )
+    return {
+        "study_id": film["image_id"],
+        "patient_id": record["patient_id"],
+        "image_id": film["image_id"],
+        "file_name": f"images/{film['image_id']}.png",
+        "report": report,
+        "view_position": anatomy["view_position"],
+        "sex": anatomy["sex"],
+        "age": anatomy["age"],
+        "labels_present": _true_labels(labels),
+        "labels_absent": [label for label, value in labels.items() if value is False],
+        "labels_uncertain": [],
+        "source": "phantom",
+        "sides": [{"concept": c, "side": s} for c, s in film["sides"].items()],
+        "other_findings": list(record["incidentals"]),
+        "seed": record["seed"],
+    }
+
+
+def _true_labels(labels: dict[str, bool | None]) -> list[str]:
+    return [label for label, value in labels.items() if value]
