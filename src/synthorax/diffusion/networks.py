@@ -13,10 +13,10 @@ class AutoencoderShape(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    widths: tuple[int, ...] = (32, 32, 64, 128)
-    encoder_layers: tuple[int, ...] = (0, 1, 1, 2)
-    decoder_layers: tuple[int, ...] = (0, 1, 2, 2)
-    latent_channels: int = 8
+    widths: tuple[int, ...] = (16, 16, 64, 128, 128)
+    encoder_layers: tuple[int, ...] = (0, 1, 1, 1, 1)
+    decoder_layers: tuple[int, ...] = (0, 1, 1, 1, 1)
+    latent_channels: int = 16
 
 
 class UNetShape(BaseModel):
@@ -24,7 +24,7 @@ class UNetShape(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    widths: tuple[int, ...] = (64, 128, 176)
+    widths: tuple[int, ...] = (96, 144, 144)
     layers: int = 1
     text_width: int = 128
     text_layers: int = 3

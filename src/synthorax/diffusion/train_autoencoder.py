@@ -99,7 +99,9 @@ def train_autoencoder(config: AutoencoderConfig, manifests: Sequence[Path], out:
         loss = reconstruction_loss(x, y.float(), config.gradient_weight)
         norm = trainer.update(loss + config.latent_weight * z.float().square().mean())
         if trainer.step % 50 == 0:
-            trainer.log(loss=float(loss), gradient_norm=norm, latent_deviation=float(z.float().std()))
+            trainer.log(
+                loss=loss.item(), gradient_norm=norm, latent_deviation=z.detach().float().std().item()
+            )
         if trainer.step % config.checkpoint_every == 0:
             trainer.save()
     trainer.save()

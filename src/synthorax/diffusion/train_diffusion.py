@@ -122,7 +122,7 @@ def train_diffusion(config: DiffusionConfig, manifests: Sequence[Path], vae: Pat
         )
         norm = trainer.update(loss)
         if trainer.step % 50 == 0:
-            trainer.log(loss=float(loss), gradient_norm=norm)
+            trainer.log(loss=loss.item(), gradient_norm=norm)
         if trainer.step % config.checkpoint_every == 0:
             trainer.save()
         if trainer.step % config.preview_every == 0 and trainer.step < config.steps:

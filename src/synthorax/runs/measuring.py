@@ -60,8 +60,10 @@ def cohort_section(
 def coverage_section(table: pl.DataFrame, added: Sequence[Mapping], vocabulary: Vocabulary, withheld: Sequence[tuple[str, str]] = ()) -> results.Coverage:  # fmt: skip
     """Singles, pairs and triples in the cohort, and with the synthetic films added."""
     columns = [*vocabulary.concepts, *map(label_column, vocabulary.labels)]
+    schema = {"study_id": pl.String, **dict.fromkeys(columns, pl.Int8)}
     states = [
         {
+            "study_id": row["image_id"],
             **{
                 c: None if c in row["concepts_unknown"] else int(c in row["concepts_after"])
                 for c in vocabulary.concepts
@@ -70,8 +72,7 @@ def coverage_section(table: pl.DataFrame, added: Sequence[Mapping], vocabulary: 
         }
         for row in added
     ]
-    schema = dict.fromkeys(columns, pl.Int8)
-    before = table.select(pl.col(columns).cast(pl.Int8))
+    before = table.select("study_id", pl.col(columns).cast(pl.Int8))
     after = pl.concat([before, pl.DataFrame(states, schema=schema)])
     return results.Coverage(
         before=_combinations(before, vocabulary),

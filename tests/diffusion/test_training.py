@@ -1,0 +1,119 @@
+"""A tiny autoencoder and diffusion model, tiny by the project's functions, load and edit."""
+
+import numpy as np
+import pytest
+import torch
+
+from synthorax.diffusion import load_model
+from synthorax.diffusion.captions import captions
+from synthorax.diffusion.films import is_held_out
+from synthorax.diffusion.train_autoencoder import train_autoencoder
+from synthorax.diffusion.train_diffusion import train_diffusion
+from synthorax.editing import edit
+from synthorax.errors import ModelError, RunError
+from synthorax.studies import read_manifest
+
+
+def test_the_result_is_a_pipeline_that_loads_and_edits(tiny):
+    model = load_model(tiny.pipeline, dtype="float32")
+    film = np.full((64, 64), 0.5, dtype=np.float32)
+    edited = edit(film[None], ["Left mass."], model=model, seeds=[1], num_inference_steps=3, batch_size=1)
+    assert edited.shape == (1, 64, 64) and np.isfinite(edited).all()
+    assert model.model_sha256 and model.prediction_type == "v_prediction" and model.image_size == 64
+
+
+def test_the_pipeline_runs_in_diffusers_itself(tiny):
+    from diffusers import StableDiffusionPipeline
+
+    pipeline = StableDiffusionPipeline.from_pretrained(
+        tiny.pipeline, safety_checker=None, requires_safety_checker=False
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    latents = pipeline.to(dtype=torch.float32)(
+        "Left mass.", num_inference_steps=2, output_type="latent"
+    ).images
+    assert pipeline.vae.decode(latents / pipeline.vae.config.scaling_factor).sample.shape == (1, 1, 64, 64)
+
+
+def test_latents_have_about_unit_variance(tiny, training_manifest):
+    from synthorax.studies import prepare, read_film
+
+    model = load_model(tiny.pipeline, dtype="float32")
+    films = [prepare(read_film(name), 64) for name in read_manifest(training_manifest)["file_name"]]
+    assert 0.3 < model.encode(torch.from_numpy(np.stack(films))).std() < 3
+
+
+def test_a_stopped_training_ends_at_the_same_weights(tiny, training_manifest, tmp_path, monkeypatch):
+    from safetensors.torch import load_file
+
+    from synthorax.diffusion.checkpoints import Trainer
+
+    update = Trainer.update
+
+    def stop_at_5(self, loss):
+        if self.step == 4:
+            raise KeyboardInterrupt
+        return update(self, loss)
+
+    monkeypatch.setattr(Trainer, "update", stop_at_5)
+    with pytest.raises(KeyboardInterrupt):
+        train_diffusion(tiny.diffusion, [training_manifest], tiny.vae, tmp_path)
+    monkeypatch.setattr(Trainer, "update", update)
+    again = train_diffusion(tiny.diffusion, [training_manifest], tiny.vae, tmp_path)
+    name = "unet/diffusion_pytorch_model.safetensors"
+    one, two = load_file(tiny.pipeline / name), load_file(again / name)
+    assert all(torch.equal(one[key], two[key]) for key in one)
+
+
+def test_another_config_in_the_same_folder_is_refused(tiny, training_manifest):
+    with pytest.raises(RunError, match="was trained with another config"):
+        train_autoencoder(
+            tiny.autoencoder.model_copy(update={"lr": 1.0}), [training_manifest], tiny.vae.parent
+        )
+
+
+def test_captions_are_the_pipelines_prompts_and_the_impression(training_manifest):
+    said = captions([training_manifest])
+    assert "There is a left mass." in said["i1"] and "Mass." in said["i1"]
+    assert "No findings." in said["i0"]
+
+
+def test_one_patient_in_ten_is_held_out():
+    assert 60 < sum(is_held_out(f"patient {i}") for i in range(1000)) < 140
+
+
+@pytest.mark.parametrize(
+    ("break_it", "message"),
+    [
+        (lambda folder: (folder / "model_index.json").unlink(), "has no model_index.json"),
+        (
+            lambda folder: (folder / "model_index.json").write_text(
+                '{"_class_name": "StableDiffusionPipeline"}'
+            ),
+            "names no 'vae'",
+        ),
+        (
+            lambda folder: (folder / "unet" / "diffusion_pytorch_model.safetensors").unlink(),
+            "cannot be loaded",
+        ),
+    ],
+    ids=["no index", "no vae", "no weights"],
+)
+def test_a_broken_folder_is_named(tiny, tmp_path, break_it, message):
+    import shutil
+
+    folder = tmp_path / "broken"
+    shutil.copytree(tiny.pipeline, folder)
+    break_it(folder)
+    with pytest.raises(ModelError, match=message):
+        load_model(folder)
+
+
+def test_a_film_of_another_size_is_refused(tiny):
+    with pytest.raises(ModelError, match=r"takes \(N, 64, 64\)"):
+        load_model(tiny.pipeline).encode(torch.zeros(1, 32, 32))
+
+
+def test_no_such_model():
+    with pytest.raises(ModelError, match="no model at nowhere"):
+        load_model("nowhere")
