@@ -93,9 +93,12 @@ def test_opens_without_heavy_dependencies(statement):
 
 
 def test_help_answers_at_once():
-    start = time.perf_counter()
-    subprocess.run([sys.executable, "-m", "synthorax.cli", "--help"], capture_output=True, check=True)
-    assert time.perf_counter() - start < 5, "0.5 s on an idle core"
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "synthorax.cli", "--help"], capture_output=True, check=True)
+        times.append(time.perf_counter() - start)
+    assert min(times) < 3, "0.4 s on an idle core; the margin is for a busy one"
 
 
 def test_every_module_has_a_docstring():
