@@ -89,17 +89,13 @@ def train_diffusion(config: DiffusionConfig, manifests: Sequence[Path], vae: Pat
     autoencoder = AutoencoderDC.from_pretrained(vae).eval()
     films = gather(manifests, config.films, out / "films")
     latents = _latents(films, autoencoder, out / "films" / "latents.npy")
-    torch.manual_seed(derive_seed("diffusion", config.seed))
     said = captions(manifests)
-    words = tokenizer(sorted({text for choices in said.values() for text in choices} | {REAL, VIRTUAL}))
-    nets = nn.ModuleDict(
-        {
-            "unet": unet(config.shape, latents.shape[1], latents.shape[2]).to(
-                memory_format=torch.channels_last
-            ),
-            "text": text_encoder(config.shape, words),
-        }
-    )
+    if not (out / "tokenizer").is_dir():
+        texts = {text for choices in said.values() for text in choices} | {REAL, VIRTUAL}
+        tokenizer(sorted(texts)).save_pretrained(out / "tokenizer")
+    words = _words(out)
+    torch.manual_seed(derive_seed("diffusion", config.seed))
+    nets = _networks(config, words, latents.shape[1], latents.shape[2])
     trainer = Trainer(
         nets,
         out,
@@ -133,10 +129,48 @@ def train_diffusion(config: DiffusionConfig, manifests: Sequence[Path], vae: Pat
             nets.load_state_dict(weights, strict=False)
             nets.train()
     trainer.save()
-    model = _model(trainer.averaged(), words, autoencoder, dtype)
-    preview(model, out / "preview.png")
-    model.pipeline.to(dtype=torch.float16).save_pretrained(out / "pipeline")
-    return out / "pipeline"
+    preview(_model(trainer.averaged(), words, autoencoder, dtype), out / "preview.png")
+    return export_pipeline(out, vae, out / "pipeline")
+
+
+def export_pipeline(run: Path, vae: Path, out: Path) -> Path:
+    """Write the averaged weights of a training's newest checkpoint as a diffusers pipeline.
+
+    Args:
+        run: the training's folder; the training may still go on.
+        vae: the autoencoder's folder.
+        out: where to; fp16 safetensors.
+
+    Raises:
+        ModelError: no checkpoint there.
+    """
+    from diffusers import AutoencoderDC
+
+    if not (run / "state.pt").is_file():
+        raise ModelError(f"{run} has no state.pt; expected the folder of a diffusion training.")
+    state = torch.load(run / "state.pt", weights_only=True)
+    config = DiffusionConfig.model_validate_json(state["config"])
+    autoencoder = AutoencoderDC.from_pretrained(vae).eval()
+    shape = autoencoder.config
+    latent_size = config.films.size // 2 ** (len(shape.encoder_block_out_channels) - 1)
+    words = _words(run)
+    nets = _networks(config, words, shape.latent_channels, latent_size)
+    nets.load_state_dict(state["module"])
+    nets.load_state_dict(state["average"], strict=False)
+    pipeline = _model(nets.eval(), words, autoencoder, torch.float32).pipeline
+    pipeline.to(dtype=torch.float16).save_pretrained(out)
+    return out
+
+
+def _words(run: Path) -> Any:
+    from transformers import CLIPTokenizer
+
+    return CLIPTokenizer.from_pretrained(run / "tokenizer")
+
+
+def _networks(config: DiffusionConfig, words: Any, latent_channels: int, latent_size: int) -> nn.ModuleDict:
+    net = unet(config.shape, latent_channels, latent_size).to(memory_format=torch.channels_last)
+    return nn.ModuleDict({"unet": net, "text": text_encoder(config.shape, words)})
 
 
 def _loss(nets: nn.ModuleDict, words: Any, x0: np.ndarray, texts: list[str], rng: np.random.Generator, alphas_cumprod: Tensor, gamma: float, dtype: torch.dtype) -> Tensor:  # fmt: skip
