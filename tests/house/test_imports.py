@@ -2,10 +2,10 @@
 
 import ast
 import importlib
+import os
 import pkgutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -93,12 +93,11 @@ def test_opens_without_heavy_dependencies(statement):
 
 
 def test_help_answers_at_once():
-    times = []
-    for _ in range(3):
-        start = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "synthorax.cli", "--help"], capture_output=True, check=True)
-        times.append(time.perf_counter() - start)
-    assert min(times) < 3, "0.4 s on an idle core; the margin is for a busy one"
+    before = os.times()
+    subprocess.run([sys.executable, "-m", "synthorax.cli", "--help"], capture_output=True, check=True)
+    after = os.times()
+    spent = after.children_user + after.children_system - before.children_user - before.children_system
+    assert spent < 1, "seconds of processor, which a busy machine does not stretch; 0.4 where it was measured"
 
 
 def test_every_module_has_a_docstring():
