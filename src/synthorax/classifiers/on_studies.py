@@ -120,10 +120,10 @@ def evaluate_on_studies(
     with atomic(Path(out) / "metrics.json") as temporary:
         temporary.write_text(json.dumps(summary, indent=1) + "\n")
     if other is not None:
-        thresholds = {"first_thresholds": other.thresholds, "second_thresholds": classifier.thresholds}
         difference = compare(
-            examples.targets, other.predict(examples.paths), p, *rest, **thresholds, seed=seed
-        )
+            examples.targets, other.predict(examples.paths), p, *rest,
+            first_thresholds=other.thresholds, second_thresholds=classifier.thresholds, seed=seed,
+        )  # fmt: skip
         with atomic(Path(out) / "comparison.csv") as temporary:
             difference.write_csv(temporary)
     return table

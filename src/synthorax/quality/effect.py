@@ -76,7 +76,10 @@ def effect_of_edits(
     Args:
         edits: ``(edit_id, source, edited, counterfactual, mask or None)``.
     """
-    rows = [{"edit_id": edit_id, **asdict(effect(*films))} for edit_id, *films in edits]
+    rows = [
+        {"edit_id": edit_id, **asdict(effect(source, edited, truth, mask))}
+        for edit_id, source, edited, truth, mask in edits
+    ]
     columns = {"edit_id": pl.String} | dict.fromkeys(Effect.__dataclass_fields__, pl.Float64)
     return pl.DataFrame(rows, schema=columns | {"n_pixels": pl.Int64})
 
