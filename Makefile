@@ -31,11 +31,14 @@ check: install
 docs: install
 	$(BIN)/python docs/build.py
 
-# The embedded model from nothing: hours on a few cores; each command goes on where it was stopped.
+# The embedded model anew: hours on a few cores; each command goes on where it was stopped. NIH= and HANNOVER= name
+# folders of real films; without them the model learns virtual patients only.
 MODEL := runs/model
-FILMS := --films $(MODEL)/patients/studies.parquet
+FILMS := $(MODEL)/patients/studies.parquet $(if $(NIH),$(MODEL)/nih.parquet) $(if $(HANNOVER),$(MODEL)/hannover.parquet)
 model: install
-	$(BIN)/synthorax phantom sample --n 6000 --seed 1 --size 256 --pairs allowed --out $(MODEL)/patients
-	$(BIN)/synthorax train autoencoder embedded-autoencoder $(FILMS) --out $(MODEL)/autoencoder
-	$(BIN)/synthorax train diffusion embedded-diffusion $(FILMS) --vae $(MODEL)/autoencoder/vae --out $(MODEL)/diffusion
-	$(BIN)/synthorax models export $(MODEL)/diffusion/pipeline --out src/synthorax/diffusion/embedded
+	$(BIN)/synthorax phantom sample --n 315 --seed 20260001 --size 256 --pairs allowed --renderings 5 --out $(MODEL)/patients
+	$(if $(NIH),$(BIN)/synthorax studies import $(NIH) --format nih --out $(MODEL)/nih.parquet)
+	$(if $(HANNOVER),$(BIN)/synthorax studies import $(HANNOVER) --format hannover --out $(MODEL)/hannover.parquet)
+	$(BIN)/synthorax train autoencoder embedded-autoencoder $(FILMS:%=--films %) --out $(MODEL)/autoencoder
+	$(BIN)/synthorax train diffusion embedded-diffusion $(FILMS:%=--films %) --vae $(MODEL)/autoencoder/vae --out $(MODEL)/diffusion
+	$(BIN)/synthorax models export $(MODEL)/diffusion --vae $(MODEL)/autoencoder/vae --out src/synthorax/diffusion/embedded

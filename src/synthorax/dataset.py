@@ -65,7 +65,9 @@ def metadata_frame(rows: Iterable[Mapping[str, object]]) -> pl.DataFrame:
     rows = list(rows)
     unknown = sorted({key for row in rows for key in row} - METADATA.keys())
     if unknown:
-        raise InputError(f"metadata column {unknown[0]!r} is not in schema version {SCHEMA_VERSION}; see synthorax.dataset.METADATA.")
+        raise InputError(
+            f"metadata column {unknown[0]!r} is not in schema version {SCHEMA_VERSION}; see synthorax.dataset.METADATA."
+        )
     return pl.DataFrame([{key: row.get(key) for key in METADATA} for row in rows], schema=METADATA)
 
 
@@ -88,11 +90,15 @@ def read_metadata(folder: Path | str) -> pl.DataFrame:
         raise InputError(f"{path} does not exist; expected a dataset folder written by synthorax.")
     found = pl.read_parquet_metadata(path).get("synthorax_schema_version")
     if found != SCHEMA_VERSION:
-        raise InputError(f"{path} has schema version {found}; this synthorax reads {SCHEMA_VERSION}. Make the dataset again.")
+        raise InputError(
+            f"{path} has schema version {found}; this synthorax reads {SCHEMA_VERSION}. Make the dataset again."
+        )
     return pl.read_parquet(path)
 
 
-def write_png(image: np.ndarray, path: Path | str, *, software: str = f"synthorax {__version__}", **text: str) -> None:
+def write_png(
+    image: np.ndarray, path: Path | str, *, software: str = f"synthorax {__version__}", **text: str
+) -> None:
     """Write one film or mask as PNG, whole or not at all.
 
     Args:

@@ -2,9 +2,9 @@
 
 Every metric here is of one label and takes *weights*: with weights of one it is the usual metric, with the
 counts of a bootstrap resample it is that resample's, and a whole ``(B, N)`` table of counts gives all ``B``
-replicates in one matrix product. That is why they are written out; ``scikit-learn`` (AUROC, average
-precision, F1) and ``torchmetrics`` (calibration error) agree with them, which the tests check. Labels that
-nobody gave are NaN; :func:`per_label` leaves those films out of that label, never counts them as absent.
+replicates in one matrix product. That is why they are written out; ``scikit-learn`` agrees with them, which
+the tests check. Labels that nobody gave are NaN; :func:`per_label` leaves those films out of that label,
+never counts them as absent.
 
 Notation: y = target in {0, 1}, p = probability, w = weight of a film, N = films, L = labels.
 """

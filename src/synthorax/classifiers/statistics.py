@@ -116,7 +116,7 @@ class Replicates:
         p_value = min(1.0, 2 * (tail + 1) / (len(defined) + 1)) if len(defined) else np.nan
         return Difference(*self._fields(level), p_value=float(p_value))
 
-    def _fields(self, level: float) -> tuple:
+    def _fields(self, level: float) -> tuple[float, float, float, int, int, int]:
         defined = self.values[~np.isnan(self.values)]
         tails = [0.5 - level / 2, 0.5 + level / 2]
         low, high = np.quantile(defined, tails) if len(defined) else (np.nan, np.nan)

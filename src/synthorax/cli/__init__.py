@@ -29,12 +29,14 @@ COMMANDS = {
         "studies": "studies:app",
         "concepts": "concepts:app",
         "perturb": "perturb:perturb",
+        "edit": "making:edit",
+        "generate": "making:generate",
         "phantom": "phantom:app",
         "train": "train:app",
         "train classifier": "classifiers:train_classifier",
         "evaluate": "classifiers:app",
     },
-    "Look": {"report": "report:report", "doctor": "doctor:doctor"},
+    "Look": {"models": "models:app", "report": "report:report", "doctor": "doctor:doctor"},
 }
 _WHERE = {name: (panel, target) for panel, commands in COMMANDS.items() for name, target in commands.items()}
 

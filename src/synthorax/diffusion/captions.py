@@ -42,5 +42,5 @@ def _captions(study: dict, present: frozenset[str], vocabulary: Vocabulary) -> l
 
 def choose(choices: Sequence[str], is_real: bool, rng: np.random.Generator) -> str:
     """One of a film's captions; its domain before it half of the time."""
-    text = choices[rng.integers(len(choices))]
+    text = choices[int(rng.integers(len(choices)))]
     return f"{REAL if is_real else VIRTUAL} {text}" if rng.random() < 0.5 else text

@@ -91,8 +91,8 @@ def train_diffusion(config: DiffusionConfig, manifests: Sequence[Path], vae: Pat
     latents = _latents(films, autoencoder, out / "films" / "latents.npy")
     said = captions(manifests)
     if not (out / "tokenizer").is_dir():
-        texts = {text for choices in said.values() for text in choices} | {REAL, VIRTUAL}
-        tokenizer(sorted(texts)).save_pretrained(out / "tokenizer")
+        corpus = {text for choices in said.values() for text in choices} | {REAL, VIRTUAL}
+        tokenizer(sorted(corpus)).save_pretrained(out / "tokenizer")
     words = _words(out)
     torch.manual_seed(derive_seed("diffusion", config.seed))
     nets = _networks(config, words, latents.shape[1], latents.shape[2])

@@ -6,6 +6,7 @@ brings the masks to the size of the latents and ``composition`` puts the change 
 """
 
 from importlib import import_module
+from typing import Any
 
 _HOME = {
     "METHODS": "engine",
@@ -23,7 +24,7 @@ _HOME = {
 __all__ = sorted(_HOME)
 
 
-def __getattr__(name: str) -> object:
+def __getattr__(name: str) -> Any:
     # A function may bear its module's name (``radedit``): once looked up, the function stays.
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

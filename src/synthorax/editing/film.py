@@ -49,9 +49,11 @@ def edit_film(
     if model is None or isinstance(model, str | Path):
         from synthorax.diffusion import load_model
 
-        model = load_model(model)
+        loaded = load_model(model)
+    else:
+        loaded = model
     return edit(
-        film[None], [prompt], model=model, seeds=[seed], inversion_prompts=[inversion_prompt],
+        film[None], [prompt], model=loaded, seeds=[seed], inversion_prompts=[inversion_prompt],
         edit_masks=[masks[0]], keep_masks=[masks[1]], **settings,
     )[0]  # fmt: skip
 

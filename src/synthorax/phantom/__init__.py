@@ -6,6 +6,7 @@ simulated and supports no claim about clinical accuracy.
 """
 
 import importlib
+from typing import Any
 
 _HOMES = {
     "Atlas": "atlas",
@@ -23,7 +24,7 @@ _HOMES = {
 __all__ = sorted(_HOMES)
 
 
-def __getattr__(name: str) -> object:
+def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

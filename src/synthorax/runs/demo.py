@@ -138,13 +138,13 @@ def demo(out: Path | str, scale: str = "default", seed: int = 0, model_folder: P
         )
     write_metadata(metadata_frame(rows), run.synthetic)
 
-    target_labels = label_columns = [label_column(label) for label in labels]
+    label_columns = [label_column(label) for label in labels]
     validation_table = pl.read_parquet(cohorts["validation"] / "concepts.parquet")
     validation = (_films(cohorts["validation"]), measuring.known_targets(validation_table, label_columns))
     reader = _reader(run, cohorts["reader"], validation_table, cohorts["validation"], vocabulary, s, seed)
     baseline = train(
         TrainingConfig(epochs=s.epochs, seed=seed), _films(cohorts["train"]),
-        measuring.known_targets(table, target_labels), labels, validation=validation,
+        measuring.known_targets(table, label_columns), labels, validation=validation,
         out=run.path / "classifiers" / "baseline", note="simulated, withheld pairs missing",
     )  # fmt: skip
     truth = [run.synthetic / str(row["counterfactual_file_name"]) for row in edits]
@@ -219,15 +219,16 @@ def provenance(command: str, seed: int, duration_s: float) -> results.Provenance
     """How to make the run again."""
     import torch
 
-    return results.Provenance(
-        command=command,
-        seed=seed,
-        software_version=__version__,
-        duration_s=round(duration_s),
-        python=platform.python_version(),
-        torch=torch.__version__,
-        platform=sys.platform,
-    )
+    facts = {
+        "command": command,
+        "seed": seed,
+        "software_version": __version__,
+        "duration_s": round(duration_s),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "platform": sys.platform,
+    }
+    return results.Provenance.model_validate(facts)
 
 
 def _some(edits: pl.DataFrame, n_per_type: int, seed: int) -> pl.DataFrame:

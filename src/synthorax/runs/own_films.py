@@ -62,8 +62,7 @@ def run_own_films(
     """
     began = time.time()
     model = load_model(model_folder)
-    options = {"reports": reports} if reports else {}
-    imported = import_studies(studies, format, limit=limit, **options)
+    imported = import_studies(studies, format, limit=limit, reports=reports)
     run = RunFolder.open(
         out,
         {
@@ -77,7 +76,7 @@ def run_own_films(
         },
     )
     vocabulary = Vocabulary.load()
-    sources, rejected = _sources(run, imported.frame)
+    sources, rejected = source_films(run, imported.frame)
     rejected = [*imported.rejected.iter_rows(named=True), *rejected]
     frame = imported.frame.filter(pl.col("image_id").is_in(list(sources)))
     if frame.is_empty():
@@ -119,7 +118,7 @@ def run_own_films(
     return finish(run, found), len(rejected)
 
 
-def _sources(run: RunFolder, frame: pl.DataFrame) -> tuple[dict[str, Path], list[dict]]:
+def source_films(run: RunFolder, frame: pl.DataFrame) -> tuple[dict[str, Path], list[dict]]:
     """Each film in the model's form (short side, centre crop, 8-bit) under ``sources/``; and what cannot be read."""
     found, rejected = {}, []
     rows = list(frame.iter_rows(named=True))
