@@ -3,7 +3,7 @@
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from synthorax.errors import InputError
@@ -40,6 +40,7 @@ def test_empty_read_backs_are_counted_and_unknown_films_are_null():
     assert found["jaccard"].to_list() == [0.0, 1.0, None] and found["n_compared"].to_list() == [2, 2, 0]
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.sampled_from([0.0, 1.0, NAN]), st.sampled_from([0.0, 1.0])), min_size=1, max_size=9)
 )
