@@ -17,7 +17,7 @@ import polars as pl
 
 from synthorax import __version__
 from synthorax.classifiers import HeadConfig, TrainingConfig, train
-from synthorax.concepts import Vocabulary, annotate_studies, label_column
+from synthorax.concepts import ConceptVector, Vocabulary, annotate_studies, label_column
 from synthorax.dataset import metadata_frame, read_metadata, read_png, write_metadata, write_png
 from synthorax.diffusion import load_model
 from synthorax.diffusion.captions import VIRTUAL
@@ -28,7 +28,7 @@ from synthorax.phantom import counterfactual, sample_cohort, withheld_pairs
 from synthorax.progress import track
 from synthorax.runs import measuring, results
 from synthorax.runs.folder import RunFolder
-from synthorax.runs.making import Job, Settings, images_of, make_edits, make_films, plan_rows
+from synthorax.runs.making import Job, Settings, make_edits, make_films, plan_rows
 from synthorax.runs.report import write_report
 from synthorax.seeds import derive_seed
 from synthorax.studies import read_manifest
@@ -55,8 +55,8 @@ class Scale:
 
 SCALES = {
     "default": Scale(
-        n_train=240, n_validation=60, n_test=160, n_per_type=80, n_sham=40, n_whole_film=160, reader_patients=160,
-        epochs=16, head=HeadConfig(epochs=30, learning_rate=1e-3), edit=Settings(5.0, 20, 0.3),
+        n_train=150, n_validation=60, n_test=100, n_per_type=70, n_sham=35, n_whole_film=140, reader_patients=110,
+        epochs=24, head=HeadConfig(epochs=30, learning_rate=1e-3), edit=Settings(5.0, 20, 0.3),
         generate=Settings(3.0, 20, 0.0), n_resamples=1000, n_examples=9,
     ),
     "tiny": Scale(
@@ -105,38 +105,47 @@ def demo(out: Path | str, scale: str = "default", seed: int = 0, model_folder: P
         name: sample_cohort(n, derive_seed("demo", seed, name), run.path / "cohort" / name, size=SIZE, pairs=pairs,
                             renderings=renderings, wheel=wheel, workers=workers)
         for name, n, pairs, renderings in (
-            ("train", s.n_train, "allowed", 2), ("validation", s.n_validation, "allowed", 1),
-            ("test", s.n_test, "any", 1), ("test-withheld", s.n_test, "withheld", 1), ("reader", s.reader_patients, "any", 4),
+            ("train", s.n_train, "allowed", 2), ("validation", s.n_validation, "any", 1),
+            ("test", s.n_test, "any", 1), ("test-withheld", s.n_test, "withheld", 1), ("reader", s.reader_patients, "any", 3),
         )
     }  # fmt: skip
     studies = read_manifest(cohorts["train"] / "studies.parquet")
     table = annotate_studies(studies, vocabulary)
-    first_takes = table.filter(pl.col("image_id").str.ends_with("_0"))
 
-    plan = make_plan(first_takes, vocabulary, CARS, per_type=1, strategy="coverage", seed=seed)
+    plan = make_plan(table, vocabulary, CARS, per_type=1, strategy="coverage", seed=seed)
     jobs = _jobs(run, _some(plan.edits, s.n_per_type, seed), vocabulary, wheel)
     files = dict(zip(studies["image_id"], studies["file_name"], strict=True))
-    edits = make_edits(
-        run, "cars", jobs, lambda job: read_png(files[str(job.row["source_image_id"])]), model, s.edit
-    )
-    shams = make_edits(
-        run, "sham", [replace(job, prompt=job.inversion_prompt) for job in jobs[:: max(1, len(jobs) // s.n_sham)]],
-        lambda job: read_png(files[str(job.row["source_image_id"])]), model, s.edit,
-    )  # fmt: skip
-    whole_plan = make_plan(first_takes, vocabulary, CORPA, per_type=1, strategy="coverage", seed=seed + 1)
+
+    def source(job: Job) -> np.ndarray:
+        return read_png(files[str(job.row["source_image_id"])])
+
+    edits = make_edits(run, "cars", jobs, source, model, s.edit)
+    sham_jobs = [replace(job, prompt=job.inversion_prompt) for job in jobs[:: max(1, len(jobs) // s.n_sham)]]
+    shams = make_edits(run, "sham", sham_jobs, source, model, s.edit, "controls")
+    whole_plan = make_plan(table, vocabulary, CORPA, per_type=1, strategy="coverage", seed=seed + 1)
     whole_jobs = [
         Job(row["edit_id"], f"{VIRTUAL} {row['prompt']}", "", row["seed"], meta)
         for row, meta in plan_rows(_some(whole_plan.edits, s.n_whole_film // 2, seed))
     ]
     films = make_films(run, "corpa", whole_jobs, model, s.generate)
-    rows = [*edits, *shams, *films]
-    for row in rows:
+    pathologies = vocabulary.pathologies
+    asked_of_shams = measuring.concept_targets(shams, pathologies)
+    for row in [*edits, *shams, *films]:
         row.update(is_simulated=True, source_file_name=f"../cohort/train/images/{row['source_image_id']}.png")
-    for row in shams:
+    for row in shams:  # nothing was asked for, so they show what they showed
         row.update(
-            perturbation_type="sham", concepts_after=row["concepts_before"], counterfactual_file_name=None
+            perturbation_type="sham",
+            concepts_after=row["concepts_before"],
+            labels_after=list(vocabulary.true_labels(ConceptVector(frozenset(row["concepts_before"])))),
         )
-    write_metadata(metadata_frame(rows), run.synthetic)
+        row.update(
+            {
+                key: f"../synthetic/{row[key]}"
+                for key in ("counterfactual_file_name", "edit_mask_file_name", "keep_mask_file_name")
+            }
+        )
+    write_metadata(metadata_frame([*edits, *films]), run.synthetic)
+    write_metadata(metadata_frame(shams), run.path / "controls")
 
     label_columns = [label_column(label) for label in labels]
     validation_table = pl.read_parquet(cohorts["validation"] / "concepts.parquet")
@@ -147,15 +156,19 @@ def demo(out: Path | str, scale: str = "default", seed: int = 0, model_folder: P
         measuring.known_targets(table, label_columns), labels, validation=validation,
         out=run.path / "classifiers" / "baseline", note="simulated, withheld pairs missing",
     )  # fmt: skip
+
+    def files_of(dataset: str, rows: Sequence[dict]) -> list[Path]:
+        return [run.path / dataset / row["file_name"] for row in rows]
+
     truth = [run.synthetic / str(row["counterfactual_file_name"]) for row in edits]
     cars_targets = measuring.label_targets([row["labels_after"] for row in edits], labels)
     arms = {
         "baseline": baseline,
         "CARS": measuring.adapted(
-            baseline, images_of(run, edits), cars_targets, validation, s.head, run.path / "classifiers" / "cars"
+            baseline, files_of("synthetic", edits), cars_targets, validation, s.head, run.path / "classifiers" / "cars"
         ),
         "CoRPA": measuring.adapted(
-            baseline, images_of(run, films), measuring.label_targets([row["labels_after"] for row in films], labels),
+            baseline, files_of("synthetic", films), measuring.label_targets([row["labels_after"] for row in films], labels),
             validation, s.head, run.path / "classifiers" / "corpa",
         ),
         "true counterfactuals (ceiling)": measuring.adapted(
@@ -164,10 +177,6 @@ def demo(out: Path | str, scale: str = "default", seed: int = 0, model_folder: P
     }  # fmt: skip
     tests = [cohorts["test"], cohorts["test-withheld"]]
     test_table = pl.concat([pl.read_parquet(cohort / "concepts.parquet") for cohort in tests])
-    pathologies = vocabulary.pathologies
-    sham_targets = measuring.concept_targets(
-        [next(job.row for job in jobs if job.edit_id == row["image_id"]) for row in shams], pathologies
-    )
     found = results.Results(
         title="synthorax demo: virtual patients",
         kind="demo",
@@ -177,14 +186,16 @@ def demo(out: Path | str, scale: str = "default", seed: int = 0, model_folder: P
         coverage=measuring.coverage_section(
             table, edits, vocabulary, [(first, second) for first, second in map(sorted, withheld_pairs())]
         ),
-        plan=measuring.plan_section(plan, edits, 1, 0),
+        plan=measuring.plan_section(
+            plan, [str(job.row["perturbation_type"]) for job in jobs], edits, 1, 0
+        ),
         examples=_examples(run, edits, s.n_examples),
         structure=measuring.structure_section(run.synthetic, edits, lambda name: read_png(run.synthetic / name)),
         agreement=[
-            measuring.agreement_section("CARS edits", reader, images_of(run, edits), measuring.concept_targets(edits, pathologies)),
-            measuring.agreement_section("CoRPA images", reader, images_of(run, films), measuring.concept_targets(films, pathologies)),
+            measuring.agreement_section("CARS edits", reader, files_of("synthetic", edits), measuring.concept_targets(edits, pathologies)),
+            measuring.agreement_section("CoRPA images", reader, files_of("synthetic", films), measuring.concept_targets(films, pathologies)),
             measuring.agreement_section("ceiling: true counterfactuals", reader, truth, measuring.concept_targets(edits, pathologies)),
-            measuring.agreement_section("floor: sham edits", reader, images_of(run, shams), sham_targets),
+            measuring.agreement_section("floor: sham edits", reader, files_of("controls", shams), asked_of_shams),
         ],
         classifier=measuring.classifier_section(
             arms, [file for cohort in tests for file in _films(cohort)], measuring.known_targets(test_table, label_columns),

@@ -6,7 +6,6 @@ bytes do not depend on where a run was stopped.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -49,12 +48,18 @@ Source = Callable[[Job], np.ndarray]
 
 
 def make_edits(
-    run: RunFolder, stage: str, jobs: Sequence[Job], source: Source, model: DiffusionModel, settings: Settings
+    run: RunFolder,
+    stage: str,
+    jobs: Sequence[Job],
+    source: Source,
+    model: DiffusionModel,
+    settings: Settings,
+    dataset: str = "synthetic",
 ) -> list[dict]:
     """Edit the jobs' sources; films that cannot be read are refused and the rest goes on.
 
     Returns:
-        Metadata rows of the finished jobs, in the plan's order; images are in ``synthetic/<stage>/``.
+        Metadata rows of the finished jobs, in the plan's order; images are in the run's ``<dataset>/<stage>/``.
     """
     from synthorax.editing import edit
 
@@ -94,6 +99,7 @@ def make_edits(
         model,
         settings,
         METHOD,
+        dataset,
     )
 
 
@@ -117,7 +123,7 @@ def make_films(
     return _make(run, stage, jobs, make, model, settings, "text-to-image")
 
 
-def _make(run: RunFolder, stage: str, jobs: Sequence[Job], make: Callable[[Sequence[Job]], np.ndarray], model: DiffusionModel, settings: Settings, method: str) -> list[dict]:  # fmt: skip
+def _make(run: RunFolder, stage: str, jobs: Sequence[Job], make: Callable[[Sequence[Job]], np.ndarray], model: DiffusionModel, settings: Settings, method: str, dataset: str = "synthetic") -> list[dict]:  # fmt: skip
     done = run.ledger.done(stage)
     chunks = [jobs[i : i + CHUNK] for i in range(0, len(jobs), CHUNK)]
     todo = [chunk for chunk in chunks if any(job.edit_id not in done for job in chunk)]
@@ -125,11 +131,11 @@ def _make(run: RunFolder, stage: str, jobs: Sequence[Job], make: Callable[[Seque
         rows = {}
         for job, image in zip(chunk, make(chunk), strict=True):
             file_name = f"{stage}/{job.edit_id}.png"
-            write_png(image, run.synthetic / file_name, Synthetic="YES", Prompt=job.prompt)
+            write_png(image, run.path / dataset / file_name, Synthetic="YES", Prompt=job.prompt)
             rows[job.edit_id] = {
                 **job.row,
                 "file_name": file_name,
-                "image_id": job.edit_id,
+                "image_id": f"{stage}-{job.edit_id}",
                 "edit_mask_file_name": job.edit_mask,
                 "keep_mask_file_name": job.keep_mask,
                 "prompt": job.prompt,
@@ -171,8 +177,3 @@ def plan_rows(plan: pl.DataFrame) -> Iterator[tuple[dict, dict]]:
                 "perturbation_type": row["perturbation_type"],
             },
         )
-
-
-def images_of(run: RunFolder, rows: Sequence[dict]) -> list[Path]:
-    """The image files of metadata rows."""
-    return [run.synthetic / row["file_name"] for row in rows]

@@ -87,12 +87,14 @@ def _combinations(table: pl.DataFrame, vocabulary: Vocabulary) -> list[results.C
     return [results.Combination(**{key: row[key] for key in keys}) for row in found.iter_rows(named=True)]
 
 
-def plan_section(plan: Plan, made: Sequence[Mapping], per_type: int, n_refused: int) -> results.Plan:
-    """Asked for, made, impossible, by type."""
+def plan_section(
+    plan: Plan, asked: Sequence[str], made: Sequence[Mapping], per_type: int, n_refused: int
+) -> results.Plan:
+    """Asked for (the types of the edits that were to be made), made, and impossible, by type."""
     kinds = [kind for kind in TYPES if any(kind == key[0] for key in plan.tally)]
     made_kinds = [row["perturbation_type"] for row in made]
     return results.Plan(
-        requested={kind: plan.tally[kind, "planned"] for kind in kinds},
+        requested={kind: list(asked).count(kind) for kind in kinds},
         made={kind: made_kinds.count(kind) for kind in kinds},
         impossible={kind: plan.tally[kind, "impossible"] // per_type for kind in kinds},
         rejected=n_refused,

@@ -108,7 +108,7 @@ def run_own_films(
         notes=_notes(model_folder is None),
         cohort=measuring.cohort_section(table, vocabulary, f"{format} films", len(rejected)),
         coverage=measuring.coverage_section(table, edits, vocabulary),
-        plan=measuring.plan_section(plan, edits, per_type, len(jobs) - len(edits)),
+        plan=measuring.plan_section(plan, plan.edits["perturbation_type"].to_list(), edits, per_type, len(jobs) - len(edits)),
         examples=_examples(run, edits),
         structure=measuring.structure_section(run.synthetic, edits, lambda name: read_png(run.synthetic / name)) if edits else [],
         model=model_section(model, {"guidance_scale": SETTINGS.guidance_scale, "steps": SETTINGS.num_inference_steps, "skip": SETTINGS.skip, "masks": "none"}),

@@ -231,7 +231,7 @@ def _dataset(folder: Path) -> dict[str, object] | None:
     reasons = frame["reject_reason"].drop_nulls().value_counts(sort=True)
     return {
         "n_rows": frame.height,
-        "n_valid": int(frame["is_valid"].fill_null(False).sum()),
+        "n_valid": int(frame["is_valid"].sum()) if frame["is_valid"].is_not_null().any() else None,
         "n_patients": frame["patient_id"].n_unique(),
         "reasons": reasons.rows(),
     }
