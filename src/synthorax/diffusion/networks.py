@@ -1,5 +1,8 @@
 """The small networks of the embedded model, all diffusers' and transformers' own classes."""
 
+import re
+import string
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -20,7 +23,10 @@ class AutoencoderShape(BaseModel):
 
 
 class UNetShape(BaseModel):
-    """A U-Net with cross-attention to the prompt below its first level."""
+    """A U-Net with cross-attention to the prompt below its first level.
+
+    The prompt's pooled embedding is added to the timestep's as well: with few films, that is learned sooner.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -63,18 +69,36 @@ def unet(shape: UNetShape, latent_channels: int, latent_size: int) -> Any:
         block_out_channels=shape.widths,
         layers_per_block=shape.layers,
         cross_attention_dim=shape.text_width,
+        addition_embed_type="text",
+        addition_embed_type_num_heads=max(1, shape.text_width // 32),
         attention_head_dim=tuple(max(1, width // 32) for width in shape.widths),
         norm_num_groups=16,
     )
 
 
-def tokenizer(captions: Iterable[str], vocabulary_size: int = 1024) -> Any:
-    """A CLIP tokenizer (byte-level BPE) whose merges are learned from the captions."""
-    from transformers import CLIPTokenizer
+def tokenizer(captions: Iterable[str]) -> Any:
+    """A WordPiece tokenizer whose vocabulary is the captions' words, most frequent first, and the characters.
 
-    learned = CLIPTokenizer(model_max_length=TEXT_TOKENS).train_new_from_iterator(captions, vocabulary_size)
-    learned.model_max_length = TEXT_TOKENS
-    return learned
+    Trained vocabularies (BPE) break ties by chance; this one is the same for the same captions.
+    """
+    from transformers import BertTokenizer
+
+    counts = Counter(word for text in captions for word in re.findall(r"[a-z]+", text.lower()))
+    characters = string.ascii_lowercase + string.digits + string.punctuation
+    words = [word for word, _ in sorted(counts.items(), key=lambda entry: (-entry[1], entry[0]))]
+    pieces = [
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        "[MASK]",
+        *characters,
+        *(f"##{c}" for c in characters),
+        *words,
+    ]
+    return BertTokenizer(
+        {piece: i for i, piece in enumerate(dict.fromkeys(pieces))}, model_max_length=TEXT_TOKENS
+    )
 
 
 def text_encoder(shape: UNetShape, tokenizer: Any) -> Any:
@@ -88,8 +112,8 @@ def text_encoder(shape: UNetShape, tokenizer: Any) -> Any:
         num_hidden_layers=shape.text_layers,
         num_attention_heads=max(1, shape.text_width // 32),
         max_position_embeddings=TEXT_TOKENS,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
+        bos_token_id=tokenizer.bos_token_id or tokenizer.cls_token_id,
+        eos_token_id=tokenizer.eos_token_id or tokenizer.sep_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
     return CLIPTextModel(config)

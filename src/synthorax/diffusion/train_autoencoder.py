@@ -109,8 +109,7 @@ def train_autoencoder(config: AutoencoderConfig, manifests: Sequence[Path], out:
     with torch.no_grad():
         rng = generator("autoencoder", config.seed, "scale")
         z = torch.cat([net.encode(_batch(films, rng, config)).latent for _ in range(8)])
-    # StableDiffusionPipeline reads the number of levels from this key, which AutoencoderDC calls otherwise.
-    net.register_to_config(scaling_factor=float(1 / z.std()), block_out_channels=list(config.shape.widths))
+    net.register_to_config(scaling_factor=float(1 / z.std()))
     net.save_pretrained(out / "vae")
     return out / "vae"
 

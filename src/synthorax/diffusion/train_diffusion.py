@@ -163,9 +163,9 @@ def export_pipeline(run: Path, vae: Path, out: Path) -> Path:
 
 
 def _words(run: Path) -> Any:
-    from transformers import CLIPTokenizer
+    from transformers import AutoTokenizer
 
-    return CLIPTokenizer.from_pretrained(run / "tokenizer")
+    return AutoTokenizer.from_pretrained(run / "tokenizer")
 
 
 def _networks(config: DiffusionConfig, words: Any, latent_channels: int, latent_size: int) -> nn.ModuleDict:
@@ -209,6 +209,8 @@ def _latents(films: Films, vae: Any, path: Path) -> np.ndarray:
 def _model(nets: nn.ModuleDict, words: Any, vae: Any, dtype: torch.dtype) -> DiffusionModel:
     from diffusers import StableDiffusionPipeline
 
+    # The pipeline counts the autoencoder's levels by this key, which AutoencoderDC calls otherwise.
+    vae.register_to_config(block_out_channels=list(vae.config.encoder_block_out_channels))
     pipeline = StableDiffusionPipeline(
         vae=vae, text_encoder=nets["text"], tokenizer=words, unet=nets["unet"], scheduler=scheduler(),
         safety_checker=None, feature_extractor=None, requires_safety_checker=False,

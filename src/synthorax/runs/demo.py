@@ -275,8 +275,8 @@ def _jobs(run: RunFolder, plan: pl.DataFrame, vocabulary: Vocabulary, wheel: Pat
         jobs.append(
             Job(
                 edit_id=row["edit_id"],
-                prompt=prompt(row["concepts_after"], vocabulary, sides["after"]),
-                inversion_prompt=prompt(row["concepts_before"], vocabulary, sides["before"]),
+                prompt=f"{VIRTUAL} {prompt(row['concepts_after'], vocabulary, sides['after'])}",
+                inversion_prompt=f"{VIRTUAL} {prompt(row['concepts_before'], vocabulary, sides['before'])}",
                 seed=row["seed"],
                 row={**meta, "counterfactual_file_name": names["truth"]},
                 edit_mask=names["edit"],
