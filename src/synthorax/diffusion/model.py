@@ -7,7 +7,8 @@ output is a prediction of the noise epsilon. A pipeline's range [-1, 1], its cha
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -145,7 +146,6 @@ def load_model(
         ModelError: nothing there, a component missing, or a kind of prediction that is not known.
     """
     from diffusers import DiffusionPipeline
-    from diffusers.utils import logging as diffusers_logging
 
     folder = EMBEDDED if name is None else Path(name)
     is_folder = folder.is_dir()
@@ -162,17 +162,19 @@ def load_model(
         raise ModelError(
             f"no model at {folder}; give a diffusers pipeline folder or a repo id such as owner/name."
         )
-    verbosity = diffusers_logging.get_verbosity()
-    diffusers_logging.set_verbosity_error()  # the embedded autoencoder carries one extra config key
+    options = {"safety_checker": None, "requires_safety_checker": False} if is_folder else {}
     try:
-        pipeline = DiffusionPipeline.from_pretrained(
-            folder if is_folder else str(name), use_safetensors=True, revision=revision, local_files_only=is_folder,
-            **({"safety_checker": None, "requires_safety_checker": False} if is_folder else {}),
-        )  # fmt: skip
+        with _quiet():
+            pipeline = DiffusionPipeline.from_pretrained(
+                folder if is_folder else str(name),
+                use_safetensors=True,
+                dtype=torch.float32,
+                revision=revision,
+                local_files_only=is_folder,
+                **options,
+            )
     except (OSError, ValueError) as error:
         raise ModelError(f"{name or folder} cannot be loaded: {str(error).splitlines()[0]}") from error
-    finally:
-        diffusers_logging.set_verbosity(verbosity)
     for part in COMPONENTS:
         if getattr(pipeline, part, None) is None:
             raise ModelError(f"{name or folder} has no {part!r}; a model needs {', '.join(COMPONENTS)}.")
@@ -191,6 +193,27 @@ def load_model(
         model_sha256=weights_sha256(folder) if is_folder else None,
         dtype=compute_dtype(device, dtype),
     )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No loading bars, and no word about the one config key that the embedded autoencoder has more."""
+    from diffusers.utils import logging as of_diffusers
+    from transformers.utils import logging as of_transformers
+
+    before = [
+        (log, log.get_verbosity(), log.is_progress_bar_enabled()) for log in (of_diffusers, of_transformers)
+    ]
+    for log, *_ in before:
+        log.set_verbosity_error()
+        log.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for log, verbosity, has_bars in before:
+            log.set_verbosity(verbosity)
+            if has_bars:
+                log.enable_progress_bar()
 
 
 def compute_dtype(device: str, dtype: str = "auto") -> torch.dtype:
