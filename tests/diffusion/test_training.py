@@ -1,6 +1,7 @@
 """A tiny autoencoder and diffusion model, tiny by the project's functions, load and edit."""
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 
@@ -11,7 +12,7 @@ from synthorax.diffusion.train_autoencoder import train_autoencoder
 from synthorax.diffusion.train_diffusion import train_diffusion
 from synthorax.editing import edit
 from synthorax.errors import ModelError, RunError
-from synthorax.studies import read_manifest
+from synthorax.studies import read_manifest, write_manifest
 
 
 def test_the_result_is_a_pipeline_that_loads_and_edits(tiny):
@@ -117,3 +118,19 @@ def test_a_film_of_another_size_is_refused(tiny):
 def test_no_such_model():
     with pytest.raises(ModelError, match="no model at nowhere"):
         load_model("nowhere")
+
+
+def test_a_film_with_a_withheld_pair_is_not_trained_on_and_unknown_is_not_normal(tmp_path):
+    common = {"file_name": str(tmp_path / "film.png"), "source": "nih", "labels_uncertain": []}
+    labels = {"pair": ["Pneumonia", "Cardiomegaly"], "one": ["Pneumonia"], "unknown": None}
+    frame = pl.DataFrame(
+        [
+            {**common, "study_id": name, "patient_id": name, "image_id": name, "labels_present": found,
+             "labels_absent": None if found is None else []}
+            for name, found in labels.items()
+        ],
+        schema_overrides={"labels_uncertain": pl.List(pl.String), "labels_absent": pl.List(pl.String)},
+    )  # fmt: skip
+    said = captions([write_manifest(frame, tmp_path / "studies.parquet")])
+    assert set(said) == {"one", "unknown"}
+    assert said["unknown"] == ("",) and "Pneumonitis." in said["one"]

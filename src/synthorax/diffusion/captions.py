@@ -11,25 +11,34 @@ import numpy as np
 
 from synthorax.concepts import Vocabulary, annotate_studies, vector_of
 from synthorax.perturbations import prompt
+from synthorax.phantom import withheld_pairs
+from synthorax.phantom.combinations import has_pair
 from synthorax.studies import read_manifest
 
 VIRTUAL, REAL = "Virtual patient.", "Chest film."
 
 
 def captions(manifests: Sequence[Path]) -> dict[str, tuple[str, ...]]:
-    """The captions of each film: ``image_id`` to one or more, by the manifests' reports, sides and labels."""
+    """The captions of each film that may be trained on: ``image_id`` to one or more.
+
+    They come from the manifests' reports, sides and labels. A film of which nothing is known has an empty caption. A
+    film that shows both labels of a withheld pair is left out, real or virtual.
+    """
     vocabulary = Vocabulary.load()
+    withheld = withheld_pairs()
     said = {}
     for manifest in manifests:
         studies = read_manifest(manifest)
         table = annotate_studies(studies, vocabulary)
         for study, row in zip(studies.iter_rows(named=True), table.iter_rows(named=True), strict=True):
-            said[study["image_id"]] = tuple(_captions(study, vector_of(row, vocabulary).present, vocabulary))
+            present = vector_of(row, vocabulary).present
+            if not has_pair(present - {vocabulary.unremarkable}, withheld, vocabulary):
+                said[study["image_id"]] = tuple(_captions(study, present, vocabulary))
     return said
 
 
 def _captions(study: dict, present: frozenset[str], vocabulary: Vocabulary) -> list[str]:
-    found = [prompt(present, vocabulary)]
+    found = [prompt(present, vocabulary)] if present else []
     sides = {entry["concept"]: entry["side"] for entry in study.get("sides") or []}
     if sides:
         found += [prompt(present, vocabulary, sides)] * 2
@@ -37,10 +46,10 @@ def _captions(study: dict, present: frozenset[str], vocabulary: Vocabulary) -> l
         found.append(study["report"].split("IMPRESSION:")[-1].strip())
     if study["labels_present"]:
         found.append(" ".join(f"{label.replace('_', ' ')}." for label in study["labels_present"]))
-    return found
+    return found or [""]
 
 
 def choose(choices: Sequence[str], is_real: bool, rng: np.random.Generator) -> str:
     """One of a film's captions; its domain before it half of the time."""
     text = choices[int(rng.integers(len(choices)))]
-    return f"{REAL if is_real else VIRTUAL} {text}" if rng.random() < 0.5 else text
+    return f"{REAL if is_real else VIRTUAL} {text}".strip() if rng.random() < 0.5 else text

@@ -9,6 +9,7 @@
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,7 @@ def train_diffusion(config: DiffusionConfig, manifests: Sequence[Path], vae: Pat
     films = gather(manifests, config.films, out / "films")
     latents = _latents(films, autoencoder, out / "films" / "latents.npy")
     said = captions(manifests)
+    films = replace(films, is_held_out=films.is_held_out | ~np.isin(films.image_ids, list(said)))
     if not (out / "tokenizer").is_dir():
         corpus = {text for choices in said.values() for text in choices} | {REAL, VIRTUAL}
         tokenizer(sorted(corpus)).save_pretrained(out / "tokenizer")
