@@ -18,7 +18,11 @@ from synthorax.studies import read_manifest
 VIRTUAL, REAL = "Virtual patient.", "Chest film."
 
 
-def captions(manifests: Sequence[Path]) -> dict[str, tuple[str, ...]]:
+#: A caption and the findings that it says, as the prompts' own sentences, with and without sides.
+Caption = tuple[str, frozenset[str]]
+
+
+def captions(manifests: Sequence[Path]) -> dict[str, tuple[Caption, ...]]:
     """The captions of each film that may be trained on: ``image_id`` to one or more.
 
     They come from the manifests' reports, sides and labels. A film of which nothing is known has an empty caption. A
@@ -37,19 +41,24 @@ def captions(manifests: Sequence[Path]) -> dict[str, tuple[str, ...]]:
     return said
 
 
-def _captions(study: dict, present: frozenset[str], vocabulary: Vocabulary) -> list[str]:
-    found = [prompt(present, vocabulary)] if present else []
+def _captions(study: dict, present: frozenset[str], vocabulary: Vocabulary) -> list[Caption]:
     sides = {entry["concept"]: entry["side"] for entry in study.get("sides") or []}
+    plain = frozenset(prompt([concept], vocabulary) for concept in present)
+    sided = plain | {prompt([concept], vocabulary, sides) for concept in present}
+    found = [(prompt(present, vocabulary), plain)] if present else []
     if sides:
-        found += [prompt(present, vocabulary, sides)] * 2
+        found += [(prompt(present, vocabulary, sides), sided)] * 2
     if study["report"] and "IMPRESSION:" in study["report"]:
-        found.append(study["report"].split("IMPRESSION:")[-1].strip())
+        found.append((study["report"].split("IMPRESSION:")[-1].strip(), sided))
     if study["labels_present"]:
-        found.append(" ".join(f"{label.replace('_', ' ')}." for label in study["labels_present"]))
-    return found or [""]
+        found.append((" ".join(f"{label.replace('_', ' ')}." for label in study["labels_present"]), plain))
+    return found or [("", plain)]
 
 
-def choose(choices: Sequence[str], is_real: bool, rng: np.random.Generator) -> str:
+def choose(choices: Sequence[Caption], is_real: bool, rng: np.random.Generator) -> Caption:
     """One of a film's captions; its domain before it half of the time."""
-    text = choices[int(rng.integers(len(choices)))]
-    return f"{REAL if is_real else VIRTUAL} {text}".strip() if rng.random() < 0.5 else text
+    text, findings = choices[int(rng.integers(len(choices)))]
+    if rng.random() < 0.5:
+        domain = REAL if is_real else VIRTUAL
+        return f"{domain} {text}".strip(), findings | {domain}
+    return text, findings

@@ -25,6 +25,7 @@ from synthorax.diffusion.films import Films, FilmsConfig, gather
 from synthorax.diffusion.model import DiffusionModel, compute_dtype
 from synthorax.diffusion.networks import UNetShape, text_encoder, tokenizer, unet
 from synthorax.diffusion.sampling import sample
+from synthorax.diffusion.train_text import train_text
 from synthorax.errors import ModelError
 from synthorax.files import atomic
 from synthorax.progress import track
@@ -93,11 +94,14 @@ def train_diffusion(config: DiffusionConfig, manifests: Sequence[Path], vae: Pat
     said = captions(manifests)
     films = replace(films, is_held_out=films.is_held_out | ~np.isin(films.image_ids, list(said)))
     if not (out / "tokenizer").is_dir():
-        corpus = {text for choices in said.values() for text in choices} | {REAL, VIRTUAL}
+        corpus = {text for choices in said.values() for text, _ in choices} | {REAL, VIRTUAL}
         tokenizer(sorted(corpus)).save_pretrained(out / "tokenizer")
     words = _words(out)
     torch.manual_seed(derive_seed("diffusion", config.seed))
     nets = _networks(config, words, latents.shape[1], latents.shape[2])
+    nets["text"].requires_grad_(False)
+    if not (out / "state.pt").is_file():
+        train_text(nets["text"], words, said, config.seed)
     trainer = Trainer(
         nets,
         out,
@@ -113,7 +117,7 @@ def train_diffusion(config: DiffusionConfig, manifests: Sequence[Path], vae: Pat
     for step in track(range(trainer.step, config.steps), "Training the diffusion model", unit="steps"):
         rng = generator("diffusion", config.seed, step)
         index = films.draw(rng, config.batch_size, config.films.real_fraction)
-        texts = [choose(said[films.image_ids[i]], films.is_real[i], rng) for i in index]
+        texts = [choose(said[films.image_ids[i]], films.is_real[i], rng)[0] for i in index]
         texts = [text if rng.random() >= config.condition_dropout else "" for text in texts]
         loss = _loss(
             nets, words, latents[index], texts, rng, noise_schedule.alphas_cumprod, config.snr_gamma, dtype
