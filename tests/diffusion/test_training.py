@@ -75,8 +75,9 @@ def test_another_config_in_the_same_folder_is_refused(tiny, training_manifest):
 
 def test_captions_are_the_pipelines_prompts_and_the_impression(training_manifest):
     said = captions([training_manifest])
-    assert "There is a left mass." in said["i1"] and "Mass." in said["i1"]
-    assert "No findings." in said["i0"]
+    texts = {name: [text for text, _ in choices] for name, choices in said.items()}
+    assert "There is a left mass." in texts["i1"] and "Mass." in texts["i1"]
+    assert "No findings." in texts["i0"]
 
 
 def test_one_patient_in_ten_is_held_out():
@@ -133,4 +134,22 @@ def test_a_film_with_a_withheld_pair_is_not_trained_on_and_unknown_is_not_normal
     )  # fmt: skip
     said = captions([write_manifest(frame, tmp_path / "studies.parquet")])
     assert set(said) == {"one", "unknown"}
-    assert said["unknown"] == ("",) and "Pneumonitis." in said["one"]
+    assert said["unknown"] == (("", frozenset()),)
+    assert ("Pneumonitis.", frozenset({"Pneumonitis."})) in said["one"]
+
+
+def test_the_text_encoder_learns_to_name_findings():
+    from synthorax.diffusion.networks import UNetShape, text_encoder, tokenizer
+    from synthorax.diffusion.train_text import train_text
+
+    said = {
+        side + finding: (
+            (f"{side} {finding}.", frozenset({f"{side} {finding}.", f"{finding.capitalize()}."})),
+        )
+        for side in ("Left", "Right")
+        for finding in ("effusion", "mass", "nodule")
+    }
+    words = tokenizer(text for choices in said.values() for text, _ in choices)
+    encoder = text_encoder(UNetShape(text_width=32, text_layers=1), words)
+    assert train_text(encoder, words, said, 0) > 0.95
+    assert not any(p.requires_grad for p in encoder.parameters())
