@@ -27,7 +27,7 @@ from synthorax.runs.making import Job, Settings, make_edits, plan_rows
 from synthorax.studies import import_studies, prepare, read_film
 
 SIZE = 512
-SETTINGS = Settings(guidance_scale=4.0, num_inference_steps=25, skip=0.3)
+SETTINGS = Settings(guidance_scale=3.0, num_inference_steps=25, skip=0.3)
 CARS = ("intra_class", "insertion", "deletion")
 
 
