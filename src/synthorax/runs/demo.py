@@ -6,6 +6,7 @@ labels that the shipped model was not trained on either; the test cohort has the
 
 import json
 import platform
+import shutil
 import sys
 import time
 from collections.abc import Sequence
@@ -130,20 +131,23 @@ def demo(out: Path | str, scale: str = "default", seed: int = 0, model_folder: P
     films = make_films(run, "corpa", whole_jobs, model, s.generate)
     pathologies = vocabulary.pathologies
     asked_of_shams = measuring.concept_targets(shams, pathologies)
-    for row in [*edits, *shams, *films]:
-        row.update(is_simulated=True, source_file_name=f"../cohort/train/images/{row['source_image_id']}.png")
+    for row in [*edits, *films]:
+        row["source_file_name"] = (
+            f"sources/{row['source_image_id']}.png"  # inside, so that the dataset is whole
+        )
+        if not (run.synthetic / row["source_file_name"]).is_file():
+            with atomic(run.synthetic / row["source_file_name"]) as temporary:
+                shutil.copyfile(files[row["source_image_id"]], temporary)
     for row in shams:  # nothing was asked for, so they show what they showed
+        before = ConceptVector(frozenset(row["concepts_before"]))
         row.update(
             perturbation_type="sham",
             concepts_after=row["concepts_before"],
-            labels_after=list(vocabulary.true_labels(ConceptVector(frozenset(row["concepts_before"])))),
+            labels_after=list(vocabulary.true_labels(before)),
         )
-        row.update(
-            {
-                key: f"../synthetic/{row[key]}"
-                for key in ("counterfactual_file_name", "edit_mask_file_name", "keep_mask_file_name")
-            }
-        )
+        row.update(counterfactual_file_name=None, edit_mask_file_name=None, keep_mask_file_name=None)
+    for row in [*edits, *shams, *films]:
+        row["is_simulated"] = True
     write_metadata(metadata_frame([*edits, *films]), run.synthetic)
     write_metadata(metadata_frame(shams), run.path / "controls")
 

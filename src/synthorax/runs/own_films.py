@@ -97,7 +97,7 @@ def run_own_films(
         run, "edits", jobs, lambda job: read_png(sources[str(job.row["source_image_id"])]), model, SETTINGS
     )
     for row in edits:
-        row.update(is_simulated=False, source_file_name=f"../sources/{row['source_image_id']}.png")
+        row.update(is_simulated=False, source_file_name=f"sources/{row['source_image_id']}.png")
     write_metadata(metadata_frame(edits), run.synthetic)
     pl.DataFrame(rejected, schema=imported.rejected.schema).write_csv(run.path / "rejected.csv")
     command = f"synthorax run --studies {shlex.quote(str(studies))} --format {format} --seed {seed}"
@@ -119,11 +119,11 @@ def run_own_films(
 
 
 def source_films(run: RunFolder, frame: pl.DataFrame) -> tuple[dict[str, Path], list[dict]]:
-    """Each film in the model's form (short side, centre crop, 8-bit) under ``sources/``; and what cannot be read."""
+    """Each film in the model's form (short side, centre crop, 8-bit) under ``synthetic/sources/``; and what cannot be read."""
     found, rejected = {}, []
     rows = list(frame.iter_rows(named=True))
     for number, row in enumerate(track(rows, "Reading films"), start=1):
-        path = run.path / "sources" / f"{row['image_id']}.png"
+        path = run.synthetic / "sources" / f"{row['image_id']}.png"
         try:
             if not path.is_file():
                 if row["file_name"] is None:
@@ -145,9 +145,9 @@ def _examples(run: RunFolder, edits: Sequence[dict], n: int = 9) -> list[results
             prompt=row["prompt"],
             inversion_prompt=row["inversion_prompt"],
             perturbation_type=row["perturbation_type"],
-            source=f"sources/{row['source_image_id']}.png",
+            source=f"synthetic/sources/{row['source_image_id']}.png",
             edit=f"synthetic/{row['file_name']}",
-            ssim=structure(*(read_png(run.path / p) for p in (f"sources/{row['source_image_id']}.png", f"synthetic/{row['file_name']}"))).ssim,
+            ssim=structure(*(read_png(run.path / p) for p in (f"synthetic/sources/{row['source_image_id']}.png", f"synthetic/{row['file_name']}"))).ssim,
         )
         for row in turns[:n]
     ]  # fmt: skip

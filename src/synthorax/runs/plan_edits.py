@@ -49,7 +49,7 @@ def edit_plan(
 
     rows = make_edits(run, "edits", jobs, source, model, settings)
     for row in rows:
-        row.update(source_file_name=f"../sources/{row['source_image_id']}.png")
+        row.update(source_file_name=f"sources/{row['source_image_id']}.png")
     pl.DataFrame(rejected, schema={"row": pl.Int64, "file_name": pl.String, "reason": pl.String}).write_csv(
         run.path / "rejected.csv"
     )
