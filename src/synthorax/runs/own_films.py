@@ -1,7 +1,7 @@
 """The main job on one's own films: import, concepts, coverage, plan, edits, dataset, report.
 
 No film here has a true counterfactual, so what can be measured is structure and coverage; the report says what
-cannot. Edits are made without masks unless the model was trained to find the place itself: see the notes.
+cannot. Edits are made without masks: nobody has marked where a finding belongs.
 """
 
 import shlex
