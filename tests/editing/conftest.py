@@ -100,7 +100,7 @@ def tiny_model(tmp_path_factory):
         norm_num_groups=4,
         sample_size=32,
     )
-    tokenizer = networks.tokenizer(["Left effusion.", "Enlarged heart.", "No findings."], 300)
+    tokenizer = networks.tokenizer(["Left effusion.", "Enlarged heart.", "No findings."])
     folder = tmp_path_factory.mktemp("tiny")
     StableDiffusionPipeline(
         vae=vae,
