@@ -37,6 +37,7 @@ METADATA = {
     "perturbation_type": pl.String,
     "prompt": pl.String,
     "inversion_prompt": pl.String,
+    "negative_prompt": pl.String,
     "seed": pl.Int64,
     "method": pl.String,
     "preset": pl.String,

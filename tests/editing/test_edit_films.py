@@ -121,6 +121,13 @@ def test_ddpm_inversion_is_radedit_without_masks(gaussian, films):
         edit(films, PROMPTS, method="sdedit", edit_masks=[None, box(0, 8, 0, 8), None], **settings)
 
 
+def test_guidance_leaves_alone_what_the_negative_prompt_says_too(gaussian, films):
+    strong = SETTINGS | {"guidance_scale": 15.0}
+    same = dict(model=gaussian, seeds=[1, 2, 3], inversion_prompts=PROMPTS, **strong)
+    assert np.array_equal(edit(films, PROMPTS, negative_prompts=PROMPTS, **same), films)
+    assert np.abs(edit(films, PROMPTS, **same) - films).max() > 0.05  # pushed away from the empty prompt
+
+
 def test_thin_masks_are_reported_with_the_films_number(gaussian, films):
     drain = box(0, 32, 13, 14)
     settings = {"model": gaussian, "seeds": [1, 2, 3], **SETTINGS}

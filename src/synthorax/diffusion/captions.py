@@ -4,18 +4,25 @@ A caption is what the pipeline's prompts say (``perturbations.prompt``), with an
 report's impression, or the set's own label names; its domain stands before it half of the time.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from synthorax.concepts import Vocabulary, annotate_studies, vector_of
+from synthorax.diffusion.films import Films
 from synthorax.perturbations import prompt
 from synthorax.phantom import withheld_pairs
 from synthorax.phantom.combinations import has_pair
 from synthorax.studies import read_manifest
 
 VIRTUAL, REAL = "Virtual patient.", "Chest film."
+
+
+def domain(is_real: bool) -> str:
+    """The words for the kind of film, which guidance may leave alone by pushing away from them."""
+    return REAL if is_real else VIRTUAL
 
 
 #: A caption and the findings that it says, as the prompts' own sentences, with and without sides.
@@ -55,10 +62,14 @@ def _captions(study: dict, present: frozenset[str], vocabulary: Vocabulary) -> l
     return found or [("", plain)]
 
 
+def without_withheld(films: Films, said: Collection[str]) -> Films:
+    """The films with those that have no captions (withheld pairs) held out as well."""
+    return replace(films, is_held_out=films.is_held_out | ~np.isin(films.image_ids, list(said)))
+
+
 def choose(choices: Sequence[Caption], is_real: bool, rng: np.random.Generator) -> Caption:
     """One of a film's captions; its domain before it half of the time."""
     text, findings = choices[int(rng.integers(len(choices)))]
     if rng.random() < 0.5:
-        domain = REAL if is_real else VIRTUAL
-        return f"{domain} {text}".strip(), findings | {domain}
+        return f"{domain(is_real)} {text}".strip(), findings | {domain(is_real)}
     return text, findings

@@ -32,7 +32,7 @@ class Trainer:
         self.module, self.out, self.config_json, self.steps, self.lr, self.warmup, self.ema, self.clip = (
             module, out, config_json, steps, lr, warmup, ema, clip)  # fmt: skip
         self.optimizer = torch.optim.AdamW(
-            module.parameters(), lr=lr, betas=(0.9, 0.99), weight_decay=weight_decay
+            module.parameters(), lr=lr, betas=(0.9, 0.99), weight_decay=weight_decay, fused=True
         )
         self.average = {name: p.detach().clone() for name, p in module.named_parameters()}
         self.step = 0

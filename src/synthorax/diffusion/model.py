@@ -7,9 +7,9 @@ output is a prediction of the noise epsilon. A pipeline's range [-1, 1], its cha
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ class DiffusionModel:
         model_revision: the repo's revision, where there is one.
         model_sha256: checksum over the folder's weights, or None for a repo id.
         dtype: what the U-Net computes in; latents stay float32.
+        card: the folder's ``card.json``: ``notes`` for whoever sees its films, ``domains`` (see :meth:`domain`).
     """
 
     pipeline: Any
@@ -40,6 +41,11 @@ class DiffusionModel:
     model_revision: str | None
     model_sha256: str | None
     dtype: torch.dtype
+    card: Mapping[str, Any] = field(default_factory=dict)
+
+    def domain(self, is_simulated: bool) -> str:
+        """The words that the model's captions put before a kind of film; empty for a model that has none."""
+        return self.card.get("domains", {}).get("simulated" if is_simulated else "real", "")
 
     @property
     def device(self) -> torch.device:
@@ -192,6 +198,7 @@ def load_model(
         model_revision=revision,
         model_sha256=weights_sha256(folder) if is_folder else None,
         dtype=compute_dtype(device, dtype),
+        card=json.loads((folder / "card.json").read_text()) if (folder / "card.json").is_file() else {},
     )
 
 

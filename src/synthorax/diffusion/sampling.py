@@ -64,6 +64,7 @@ def sample(
     prompts: Sequence[str],
     seeds: Sequence[int],
     *,
+    negative_prompts: Sequence[str] | None = None,
     guidance_scale: float = 3.0,
     num_inference_steps: int = 30,
     progress: Progress | None = None,
@@ -74,6 +75,7 @@ def sample(
         model: from :func:`synthorax.diffusion.load_model`.
         prompts: one a film.
         seeds: one a film; a film depends on its own prompt and seed, not on its neighbours.
+        negative_prompts: what guidance pushes away from, one a film; None = the empty prompt.
         guidance_scale: 1 is none; more obeys the prompt more, and loses variety.
         num_inference_steps: network evaluations; twice as many films a step with guidance.
         progress: called after each step.
@@ -82,7 +84,8 @@ def sample(
         float32 ``(N, H, W)`` in [0, 1].
     """
     x = torch.cat([noise(model, seed) for seed in seeds]).to(model.device)
-    conditional, unconditional = model.encode_text(prompts), model.encode_text([""] * len(prompts))
+    conditional = model.encode_text(prompts)
+    unconditional = model.encode_text(negative_prompts or [""] * len(prompts))
     steps = timesteps(model, num_inference_steps)
     abar = [float(model.alphas_cumprod[t]) for t in steps] + [1.0]
     for i, t in enumerate(steps):

@@ -15,6 +15,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
+from synthorax.diffusion.captions import captions, without_withheld
 from synthorax.diffusion.checkpoints import Trainer
 from synthorax.diffusion.films import Films, FilmsConfig, gather
 from synthorax.diffusion.model import compute_dtype
@@ -71,7 +72,7 @@ def train_autoencoder(config: AutoencoderConfig, manifests: Sequence[Path], out:
     Returns:
         the folder ``out/vae``.
     """
-    films = gather(manifests, config.films, out / "films")
+    films = without_withheld(gather(manifests, config.films, out / "films"), captions(manifests))
     torch.manual_seed(derive_seed("autoencoder", config.seed))
     dtype = compute_dtype("cpu")
     net = autoencoder(config.shape).to(memory_format=torch.channels_last)

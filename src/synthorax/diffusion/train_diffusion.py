@@ -8,8 +8,8 @@
 | snr | SNR(t) | abar / (1 - abar); the loss has weight min(SNR, gamma) / (SNR + 1) (Hang et al. 2023) |
 """
 
+import json
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from synthorax.dataset import write_png
-from synthorax.diffusion.captions import REAL, VIRTUAL, captions, choose
+from synthorax.diffusion.captions import REAL, VIRTUAL, Caption, captions, choose, domain, without_withheld
 from synthorax.diffusion.checkpoints import Trainer
 from synthorax.diffusion.films import Films, FilmsConfig, gather
 from synthorax.diffusion.model import DiffusionModel, compute_dtype
@@ -43,7 +43,13 @@ PREVIEW = (
 
 
 class DiffusionConfig(BaseModel):
-    """Settings of one training; ``recipes/embedded-diffusion.yaml`` holds the shipped model's."""
+    """Settings of one training; ``recipes/embedded-diffusion.yaml`` holds the shipped model's.
+
+    Attributes:
+        condition_dropout: share of captions that are dropped: half to the empty prompt, half to the film's domain,
+            either of which guidance can then push away from.
+        snr_gamma: the loss's weight stops growing at this signal-to-noise ratio.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -92,7 +98,7 @@ def train_diffusion(config: DiffusionConfig, manifests: Sequence[Path], vae: Pat
     films = gather(manifests, config.films, out / "films")
     latents = _latents(films, autoencoder, out / "films" / "latents.npy")
     said = captions(manifests)
-    films = replace(films, is_held_out=films.is_held_out | ~np.isin(films.image_ids, list(said)))
+    films = without_withheld(films, said)
     if not (out / "tokenizer").is_dir():
         corpus = {text for choices in said.values() for text, _ in choices} | {REAL, VIRTUAL}
         tokenizer(sorted(corpus)).save_pretrained(out / "tokenizer")
@@ -117,8 +123,9 @@ def train_diffusion(config: DiffusionConfig, manifests: Sequence[Path], vae: Pat
     for step in track(range(trainer.step, config.steps), "Training the diffusion model", unit="steps"):
         rng = generator("diffusion", config.seed, step)
         index = films.draw(rng, config.batch_size, config.films.real_fraction)
-        texts = [choose(said[films.image_ids[i]], films.is_real[i], rng)[0] for i in index]
-        texts = [text if rng.random() >= config.condition_dropout else "" for text in texts]
+        texts = [
+            _text(said[films.image_ids[i]], films.is_real[i], rng, config.condition_dropout) for i in index
+        ]
         loss = _loss(
             nets, words, latents[index], texts, rng, noise_schedule.alphas_cumprod, config.snr_gamma, dtype
         )
@@ -165,6 +172,10 @@ def export_pipeline(run: Path, vae: Path, out: Path) -> Path:
     nets.load_state_dict(state["average"], strict=False)
     pipeline = _model(nets.eval(), words, autoencoder, torch.float32).pipeline
     pipeline.to(dtype=torch.float16).save_pretrained(out)
+    card = {"domains": {"simulated": VIRTUAL, "real": REAL}, "notes": []}
+    if (out / "card.json").is_file():  # what people wrote there stays
+        card = json.loads((out / "card.json").read_text()) | {"domains": card["domains"]}
+    (out / "card.json").write_text(json.dumps(card, indent=1) + "\n")
     return out
 
 
@@ -177,6 +188,14 @@ def _words(run: Path) -> Any:
 def _networks(config: DiffusionConfig, words: Any, latent_channels: int, latent_size: int) -> nn.ModuleDict:
     net = unet(config.shape, latent_channels, latent_size).to(memory_format=torch.channels_last)
     return nn.ModuleDict({"unet": net, "text": text_encoder(config.shape, words)})
+
+
+def _text(choices: Sequence[Caption], is_real: bool, rng: np.random.Generator, dropout: float) -> str:
+    """A caption; dropped at times, half of these times down to its domain, the other half to nothing."""
+    chance = rng.random()
+    if chance < dropout / 2:
+        return ""
+    return domain(is_real) if chance < dropout else choose(choices, is_real, rng)[0]
 
 
 def _loss(nets: nn.ModuleDict, words: Any, x0: np.ndarray, texts: list[str], rng: np.random.Generator, alphas_cumprod: Tensor, gamma: float, dtype: torch.dtype) -> Tensor:  # fmt: skip
@@ -226,8 +245,11 @@ def _model(nets: nn.ModuleDict, words: Any, vae: Any, dtype: torch.dtype) -> Dif
 
 def preview(model: DiffusionModel, path: Path) -> None:
     """A sheet of samples: a column a prompt, two rows of virtual patients and two of real films."""
-    prompts = [f"{domain} {text}" for domain in (VIRTUAL, VIRTUAL, REAL, REAL) for text in PREVIEW]
-    films = sample(model, prompts, range(len(prompts)), num_inference_steps=25).numpy()
+    kinds = [kind for kind in (VIRTUAL, VIRTUAL, REAL, REAL) for _ in PREVIEW]
+    prompts = [f"{kind} {text}" for kind, text in zip(kinds, PREVIEW * 4, strict=True)]
+    films = sample(
+        model, prompts, range(len(prompts)), negative_prompts=kinds, num_inference_steps=25
+    ).numpy()
     size = films.shape[-1]
     sheet = (
         films.reshape(4, len(PREVIEW), size, size)

@@ -53,6 +53,7 @@ def edit(
     model: "DiffusionModel",
     seeds: Sequence[int],
     inversion_prompts: Sequence[str] | None = None,
+    negative_prompts: Sequence[str] | None = None,
     edit_masks: Sequence[np.ndarray | None] | np.ndarray | None = None,
     keep_masks: Sequence[np.ndarray | None] | np.ndarray | None = None,
     guidance_scale: float = 7.5,
@@ -87,6 +88,8 @@ def edit(
         model: by ``synthorax.diffusion.load_model``.
         seeds: one integer a film.
         inversion_prompts: what each source shows; None = the empty prompt, as in RadEdit.
+        negative_prompts: what guidance pushes away from; None = the empty prompt, as in RadEdit. What stands in both
+            a prompt and its negative (the embedded model's ``"Chest film."``) is not made stronger by guidance.
         edit_masks: bool ``(H, W)`` or None a film: where the prompt acts. None = the whole film.
         keep_masks: bool ``(H, W)`` or None a film: what must stay; wins where it overlaps the edit mask.
             None = nothing.
@@ -120,9 +123,12 @@ def edit(
             f"method {method!r} knows no masks, but masks were given. "
             "Take method 'radedit', or leave the masks out."
         )
-    if inversion_prompts is None:
-        inversion_prompts = [""] * n_films
-    for name, values in {"prompts": prompts, "inversion_prompts": inversion_prompts, "seeds": seeds}.items():
+    texts = {
+        "prompts": prompts,
+        "inversion_prompts": [""] * n_films if inversion_prompts is None else inversion_prompts,
+        "negative_prompts": [""] * n_films if negative_prompts is None else negative_prompts,
+    }
+    for name, values in {**texts, "seeds": seeds}.items():
         if isinstance(values, str) or len(values) != n_films:
             found = "one text" if isinstance(values, str) else f"{len(values)} entries"
             raise InputError(
@@ -134,14 +140,18 @@ def edit(
         [None if m is None else masks.dilate(m, dilation_px) for m in some] for some in (edits, keeps)
     )
     cells = [_cells(i, edits[i], keeps[i], model.latent_shape[1:], report) for i in range(n_films)]
+    # Every text is encoded once and by itself, so that its neighbours cannot reach it.
+    embedding = {
+        text: model.encode_text([text])[0] for text in sorted({t for some in texts.values() for t in some})
+    }
 
     result = np.empty((n_films, height, width), dtype=np.float32)
     for start in range(0, n_films, batch_size):
         rows = list(range(start, min(start + batch_size, n_films)))
         batch = rows + rows[-1:] * (batch_size - len(rows)) if pad_batches else rows
         x0 = model.encode(composition.to_model(films[batch], model.image_size)).float()
-        text, source_text, null = _embeddings(
-            model, [prompts[i] for i in batch], [inversion_prompts[i] for i in batch]
+        text, source_text, null = (
+            torch.stack([embedding[some[i]] for i in batch]) for some in texts.values()
         )
         drawn = [int(seeds[i]) for i in batch]
         if method == "sdedit":
@@ -220,14 +230,3 @@ def _cells(
             "and the prompt acts nowhere.",
         )
     return edit_cells, keep_cells
-
-
-def _embeddings(
-    model: "DiffusionModel", prompts: list[str], inversion_prompts: list[str]
-) -> tuple[Tensor, ...]:
-    """Editing, inversion and empty prompts, ``(N, T, D)`` each; every text is encoded once and by itself."""
-    embedding = {text: model.encode_text([text])[0] for text in {*prompts, *inversion_prompts, ""}}
-    null = [""] * len(prompts)
-    return tuple(
-        torch.stack([embedding[text] for text in texts]) for texts in (prompts, inversion_prompts, null)
-    )

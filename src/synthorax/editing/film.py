@@ -23,6 +23,7 @@ def edit_film(
     model: "DiffusionModel | Path | str | None" = None,
     seed: int = 0,
     inversion_prompt: str = "",
+    is_simulated: bool = False,
     **settings: Any,
 ) -> np.ndarray:
     """The patient's film as it would look with the findings that the prompt names.
@@ -35,6 +36,7 @@ def edit_film(
         model: a loaded model, a pipeline folder or a repo id; None = the embedded default.
         seed: another seed gives another version of the finding.
         inversion_prompt: what the source shows; the empty prompt is RadEdit's.
+        is_simulated: the film is a virtual patient's; the embedded model has a word for that (its domain).
         settings: further ones of :func:`synthorax.editing.edit`, e.g. ``guidance_scale``, ``skip``.
 
     Returns:
@@ -52,8 +54,11 @@ def edit_film(
         loaded = load_model(model)
     else:
         loaded = model
+    domain = loaded.domain(is_simulated)
     return edit(
-        film[None], [prompt], model=loaded, seeds=[seed], inversion_prompts=[inversion_prompt],
+        film[None], [f"{domain} {prompt}".strip()], model=loaded, seeds=[seed],
+        inversion_prompts=[f"{domain} {inversion_prompt}".strip()],
+        negative_prompts=[domain],
         edit_masks=[masks[0]], keep_masks=[masks[1]], **settings,
     )[0]  # fmt: skip
 

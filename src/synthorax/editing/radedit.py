@@ -66,7 +66,7 @@ def radedit(
         model: the diffusion model.
         inversion: of the ``N`` sources, by :func:`synthorax.editing.inversion.invert`.
         embeddings: editing prompts ``(N, T, D)``.
-        null_embeddings: the empty prompt ``(N, T, D)``.
+        null_embeddings: the empty or a negative prompt ``(N, T, D)``.
         guidance_scale: w; 15 in the paper, 7.5 on the model card. Raising it makes the finding stronger, and
             tears the film where it is too high.
         edit_cells: bool ``(N, 1, h, w)``, where guidance acts; None = everywhere.

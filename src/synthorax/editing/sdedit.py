@@ -34,7 +34,7 @@ def sdedit(
     Args:
         model: the diffusion model.
         x0: source latents ``(N, C, h, w)`` float32.
-        embeddings, null_embeddings: editing prompts and the empty prompt ``(N, T, D)``.
+        embeddings, null_embeddings: editing prompts, and the empty or a negative prompt ``(N, T, D)``.
         seeds: one a film.
         guidance_scale: raising it follows the prompt more.
         num_inference_steps: steps of the whole way.

@@ -4,7 +4,6 @@ Simulated throughout: one anatomy, films by physics and noise. The training coho
 labels that the shipped model was not trained on either; the test cohort has them.
 """
 
-import json
 import platform
 import shutil
 import sys
@@ -21,7 +20,6 @@ from synthorax.classifiers import HeadConfig, TrainingConfig, train
 from synthorax.concepts import ConceptVector, Vocabulary, annotate_studies, label_column
 from synthorax.dataset import metadata_frame, read_metadata, read_png, write_metadata, write_png
 from synthorax.diffusion import load_model
-from synthorax.diffusion.captions import VIRTUAL
 from synthorax.editing.masks import dilate
 from synthorax.files import atomic
 from synthorax.perturbations import make_plan, prompt
@@ -114,7 +112,9 @@ def demo(out: Path | str, scale: str = "default", seed: int = 0, model_folder: P
     table = annotate_studies(studies, vocabulary)
 
     plan = make_plan(table, vocabulary, CARS, per_type=1, strategy="coverage", seed=seed)
-    jobs = _jobs(run, _some(plan.edits, s.n_per_type, seed), vocabulary, wheel)
+    jobs = _jobs(
+        run, _some(plan.edits, s.n_per_type, seed), vocabulary, model.domain(is_simulated=True), wheel
+    )
     files = dict(zip(studies["image_id"], studies["file_name"], strict=True))
 
     def source(job: Job) -> np.ndarray:
@@ -125,7 +125,7 @@ def demo(out: Path | str, scale: str = "default", seed: int = 0, model_folder: P
     shams = make_edits(run, "sham", sham_jobs, source, model, s.edit, "controls")
     whole_plan = make_plan(table, vocabulary, CORPA, per_type=1, strategy="coverage", seed=seed + 1)
     whole_jobs = [
-        Job(row["edit_id"], f"{VIRTUAL} {row['prompt']}", "", row["seed"], meta)
+        Job(row["edit_id"], row["prompt"], "", row["seed"], meta, domain=model.domain(is_simulated=True))
         for row, meta in plan_rows(_some(whole_plan.edits, s.n_whole_film // 2, seed))
     ]
     films = make_films(run, "corpa", whole_jobs, model, s.generate)
@@ -223,11 +223,9 @@ def finish(run: RunFolder, found: results.Results) -> Path:
 
 def model_section(model, settings: dict) -> results.Model:
     """What made the images, with the notes of its card."""
-    card = Path(str(model.pipeline.config._name_or_path)) / "card.json"
-    notes = json.loads(card.read_text())["notes"] if card.is_file() else []
     return results.Model(
-        model_id=model.model_id, model_sha256=model.model_sha256, settings=settings, card_notes=notes
-    )
+        model_id=model.model_id, model_sha256=model.model_sha256, settings=settings, card_notes=model.card.get("notes", [])
+    )  # fmt: skip
 
 
 def provenance(command: str, seed: int, duration_s: float) -> results.Provenance:
@@ -254,7 +252,7 @@ def _some(edits: pl.DataFrame, n_per_type: int, seed: int) -> pl.DataFrame:
     return edits.filter(rank.rank("ordinal").over("perturbation_type") <= n_per_type)
 
 
-def _jobs(run: RunFolder, plan: pl.DataFrame, vocabulary: Vocabulary, wheel: Path | str | None) -> list[Job]:
+def _jobs(run: RunFolder, plan: pl.DataFrame, vocabulary: Vocabulary, domain: str, wheel: Path | str | None) -> list[Job]:  # fmt: skip
     """Each edit with the patient's true counterfactual, its sides for the prompt, and the masks of what changes."""
     jobs = []
     done = run.ledger.done("truth")
@@ -279,12 +277,13 @@ def _jobs(run: RunFolder, plan: pl.DataFrame, vocabulary: Vocabulary, wheel: Pat
         jobs.append(
             Job(
                 edit_id=row["edit_id"],
-                prompt=f"{VIRTUAL} {prompt(row['concepts_after'], vocabulary, sides['after'])}",
-                inversion_prompt=f"{VIRTUAL} {prompt(row['concepts_before'], vocabulary, sides['before'])}",
+                prompt=prompt(row["concepts_after"], vocabulary, sides["after"]),
+                inversion_prompt=prompt(row["concepts_before"], vocabulary, sides["before"]),
                 seed=row["seed"],
                 row={**meta, "counterfactual_file_name": names["truth"]},
                 edit_mask=names["edit"],
                 keep_mask=names["keep"],
+                domain=domain,
             )
         )
     return jobs

@@ -14,7 +14,6 @@ import polars as pl
 from synthorax.concepts import Vocabulary, annotate_studies
 from synthorax.dataset import metadata_frame, read_png, write_metadata, write_png
 from synthorax.diffusion import load_model
-from synthorax.diffusion.captions import REAL
 from synthorax.errors import InputError
 from synthorax.files import atomic
 from synthorax.perturbations import make_plan
@@ -90,7 +89,14 @@ def run_own_films(
     with atomic(run.path / "plan.parquet") as temporary:
         plan.edits.write_parquet(temporary)
     jobs = [
-        Job(row["edit_id"], f"{REAL} {row['prompt']}", f"{REAL} {row['inversion_prompt']}", row["seed"], meta)
+        Job(
+            row["edit_id"],
+            row["prompt"],
+            row["inversion_prompt"],
+            row["seed"],
+            meta,
+            domain=model.domain(is_simulated=False),
+        )
         for row, meta in plan_rows(plan.edits)
     ]
     edits = make_edits(

@@ -39,8 +39,16 @@ def edit_plan(
                                "settings": vars(settings), "model_sha256": model.model_sha256})  # fmt: skip
     sources, rejected = source_films(run, frame.filter(pl.col("image_id").is_in(edits["image_id"].to_list())))
     edits = edits.filter(pl.col("image_id").is_in(list(sources)))
+    is_simulated = dict(zip(frame["image_id"], frame["source"] == "phantom", strict=True))
     jobs = [
-        Job(row["edit_id"], row["prompt"], row["inversion_prompt"], row["seed"], meta)
+        Job(
+            row["edit_id"],
+            row["prompt"],
+            row["inversion_prompt"],
+            row["seed"],
+            meta,
+            domain=model.domain(is_simulated[row["image_id"]]),
+        )
         for row, meta in plan_rows(edits)
     ]
 
@@ -49,7 +57,10 @@ def edit_plan(
 
     rows = make_edits(run, "edits", jobs, source, model, settings)
     for row in rows:
-        row.update(source_file_name=f"sources/{row['source_image_id']}.png")
+        row.update(
+            source_file_name=f"sources/{row['source_image_id']}.png",
+            is_simulated=is_simulated[str(row["source_image_id"])],
+        )
     pl.DataFrame(rejected, schema={"row": pl.Int64, "file_name": pl.String, "reason": pl.String}).write_csv(
         run.path / "rejected.csv"
     )
