@@ -17,6 +17,7 @@ _HOMES = {
     "film_source": "patient",
     "sample_cohort": "cohort",
     "counterfactual": "cohort",
+    "counterfactual_pairs": "cohort",
     "withheld_pairs": "combinations",
     "draw_concepts": "combinations",
     "write_report": "reports",

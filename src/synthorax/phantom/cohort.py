@@ -11,12 +11,13 @@ alone, so neither order nor the number of workers nor an interruption changes a 
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from multiprocessing import get_context
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -39,6 +40,9 @@ from synthorax.phantom.patient import (
 )
 from synthorax.progress import track
 from synthorax.seeds import generator
+
+Item = TypeVar("Item")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -123,10 +127,10 @@ def sample_cohort(
     _claim(out, settings)
     Atlas.load(cache_dir, wheel)  # built here, once, before workers ask for it
     todo = [i for i in range(n) if not _is_whole(out, patient_id_of(patient_seed(seed, i)))]
-    place = (str(out), settings, str(cache_dir) if cache_dir else None)
+    make = partial(make_patient, str(out), settings, str(cache_dir) if cache_dir else None)
     done = f" ({n - len(todo)} of {n} already there)" if len(todo) < n else ""
     for _ in track(
-        _make_all(place, todo, workers), f"Virtual patients{done}", total=len(todo), unit="patients"
+        _in_processes(make, todo, workers), f"Virtual patients{done}", total=len(todo), unit="patients"
     ):
         pass
     write_tables(out, settings.n, settings.seed, settings.mode)
@@ -163,6 +167,33 @@ def counterfactual(
     return _film_of(seed, take, *places).render(wanted, mode, size)
 
 
+def counterfactual_pairs(
+    asked: Sequence[tuple[str, Sequence[str], Sequence[str]]],
+    size: int = 256,
+    *,
+    workers: int = 2,
+    wheel: Path | str | None = None,
+) -> Iterator[tuple[Film, Film]]:
+    """:func:`counterfactual` for many films: each ``image_id`` with its concepts before and after, in order.
+
+    Args:
+        asked: image_id, concepts before, concepts after.
+        size: side of the films, pixels.
+        workers: processes.
+        wheel: see :meth:`Atlas.load`.
+    """
+    return _in_processes(partial(_pair, size, wheel), asked, workers)
+
+
+def _pair(
+    size: int, wheel: Path | str | None, asked: tuple[str, Sequence[str], Sequence[str]]
+) -> tuple[Film, Film]:
+    image_id, before, after = asked
+    return counterfactual(image_id, before, size, wheel=wheel), counterfactual(
+        image_id, after, size, wheel=wheel
+    )
+
+
 @lru_cache(maxsize=2)
 def _patient(seed: int, cache_dir: str | None, wheel: str | None) -> VirtualPatient:
     return VirtualPatient(seed, Atlas.load(cache_dir, wheel))
@@ -174,15 +205,13 @@ def _film_of(seed: int, take: int, cache_dir: str | None, wheel: str | None) -> 
     return patient if take == 0 else patient.retaken(take)
 
 
-def _make_all(place: tuple[str, CohortSettings, str | None], todo: list[int], workers: int) -> Iterator[None]:
-    if workers == 1 or len(todo) < 2:
-        for index in todo:
-            make_patient(*place, index)
-            yield
+def _in_processes(function: Callable[[Item], T], items: Sequence[Item], workers: int) -> Iterator[T]:
+    """The function of each item, in order."""
+    if workers == 1 or len(items) < 2:
+        yield from map(function, items)
         return
-    with ProcessPoolExecutor(min(workers, len(todo)), mp_context=get_context("spawn")) as pool:
-        n = len(todo)
-        yield from pool.map(make_patient, [place[0]] * n, [place[1]] * n, [place[2]] * n, todo)
+    with ProcessPoolExecutor(min(workers, len(items)), mp_context=get_context("spawn")) as pool:
+        yield from pool.map(function, items)
 
 
 def make_patient(folder: str, settings: CohortSettings, cache_dir: str | None, index: int) -> None:

@@ -23,7 +23,7 @@ from synthorax.diffusion import load_model
 from synthorax.editing.masks import dilate
 from synthorax.files import atomic
 from synthorax.perturbations import make_plan, prompt
-from synthorax.phantom import counterfactual, sample_cohort, withheld_pairs
+from synthorax.phantom import counterfactual_pairs, sample_cohort, withheld_pairs
 from synthorax.progress import track
 from synthorax.runs import measuring, results
 from synthorax.runs.folder import RunFolder
@@ -112,9 +112,8 @@ def demo(out: Path | str, scale: str = "default", seed: int = 0, model_folder: P
     table = annotate_studies(studies, vocabulary)
 
     plan = make_plan(table, vocabulary, CARS, per_type=1, strategy="coverage", seed=seed)
-    jobs = _jobs(
-        run, _some(plan.edits, s.n_per_type, seed), vocabulary, model.domain(is_simulated=True), wheel
-    )
+    some = _some(plan.edits, s.n_per_type, seed)
+    jobs = _jobs(run, some, vocabulary, model.domain(is_simulated=True), wheel, workers)
     files = dict(zip(studies["image_id"], studies["file_name"], strict=True))
 
     def source(job: Job) -> np.ndarray:
@@ -252,18 +251,24 @@ def _some(edits: pl.DataFrame, n_per_type: int, seed: int) -> pl.DataFrame:
     return edits.filter(rank.rank("ordinal").over("perturbation_type") <= n_per_type)
 
 
-def _jobs(run: RunFolder, plan: pl.DataFrame, vocabulary: Vocabulary, domain: str, wheel: Path | str | None) -> list[Job]:  # fmt: skip
+def _jobs(run: RunFolder, plan: pl.DataFrame, vocabulary: Vocabulary, domain: str, wheel: Path | str | None, workers: int) -> list[Job]:  # fmt: skip
     """Each edit with the patient's true counterfactual, its sides for the prompt, and the masks of what changes."""
     jobs = []
     done = run.ledger.done("truth")
-    for row, meta in track(list(plan_rows(plan)), "True counterfactuals"):
+    rows = list(plan_rows(plan))
+    asked = [
+        (row["image_id"], row["concepts_before"], row["concepts_after"])
+        for row, _ in rows
+        if row["edit_id"] not in done
+    ]
+    films = counterfactual_pairs(asked, SIZE, workers=workers, wheel=wheel)
+    for row, meta in track(rows, "True counterfactuals"):
         names = {
             key: f"{folder}/{row['edit_id']}.png"
             for key, folder in (("truth", "counterfactuals"), ("edit", "masks/edit"), ("keep", "masks/keep"))
         }
         if row["edit_id"] not in done:
-            after = counterfactual(row["image_id"], row["concepts_after"], SIZE, wheel=wheel)
-            before = counterfactual(row["image_id"], row["concepts_before"], SIZE, wheel=wheel)
+            before, after = next(films)
             changed = set(after.masks) ^ set(before.masks)
             region = np.any([{**before.masks, **after.masks}[c] for c in changed], axis=0)
             region = region | (np.abs(after.image - before.image) > 0.08)
