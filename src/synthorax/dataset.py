@@ -113,7 +113,7 @@ def write_png(
         info.add_text(key, value)
     scaled = image * 255 if image.dtype == bool else np.rint(np.clip(image, 0, 1) * 255)
     with atomic(path) as temporary:
-        Image.fromarray(scaled.astype(np.uint8)).save(temporary, format="PNG", pnginfo=info)
+        Image.fromarray(scaled.astype(np.uint8)).save(temporary, format="PNG", compress_level=1, pnginfo=info)
 
 
 def read_png(path: Path | str) -> np.ndarray:

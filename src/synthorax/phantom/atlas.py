@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from synthorax.errors import InputError
 from synthorax.files import atomic
-from synthorax.phantom.projection import HALF, OBJECT_PIXEL_MM, SLAB_MM
+from synthorax.phantom.projection import HALF, OBJECT_PIXEL_MM, SLAB_MM, DepthBins, slab_depths_mm
 
 ATLAS_VERSION = 1
 CELL_MM = 2 * OBJECT_PIXEL_MM  # half grid
@@ -74,7 +74,7 @@ class Atlas:
     """Arrays of :func:`synthorax.phantom.build.build`, decoded; nothing here changes after loading.
 
     Attributes:
-        bins: ``soft`` (23, 512, 512) and ``rib``, ``bone``, ``vessel`` (46, 512, 512) float32 line integrals.
+        bins: :class:`DepthBins` of line integrals: ``soft`` (23) and ``rib``, ``bone``, ``vessel`` (46), 512 x 512.
         mu: ``(92, 256, 256)`` float32, 1/mm.
         lungs: the two :class:`LungGrid`.
     """
@@ -88,7 +88,12 @@ class Atlas:
             "bone": build.FINE_STEP,
             "vessel": build.FINE_STEP,
         }
-        self.bins = {name: arrays[name] * np.float32(step) for name, step in steps.items()}
+        self.bins = {
+            name: DepthBins.of(
+                arrays[name] * np.float32(step), slab_depths_mm(len(arrays[name])), OBJECT_PIXEL_MM, "edge"
+            )
+            for name, step in steps.items()
+        }
         self.mu = arrays["mu"] * np.float32(build.MU_STEP)
         self._distances = {k[9:]: v for k, v in arrays.items() if k.startswith("distance_")}
         self._distance_step = np.float32(build.DISTANCE_STEP_MM)

@@ -11,7 +11,7 @@ from scipy import ndimage
 from scipy.spatial import ConvexHull
 
 from synthorax.phantom.cleaning import CleanScan, clean
-from synthorax.phantom.fields import smoothstep, upsample
+from synthorax.phantom.fields import shrink, smoothstep, upsample
 from synthorax.phantom.projection import (
     BONE_SLOPE,
     FIRST_ROW,
@@ -87,7 +87,7 @@ def _project_slabs(cleaned: CleanScan, lung_mm: np.ndarray, arrays: dict[str, np
         middle = rows.start + (ROWS_PER_SLAB - 1) / 2
         fine, coarse = slab * FINE_BINS // N_SLABS, slab * SOFT_BINS // N_SLABS
         soft = magnify(attenuation(soft_hu[:, rows]).mean(1), middle)
-        mu[slab] = soft.reshape(HALF, 2, HALF, 2).mean((1, 3))
+        mu[slab] = shrink(soft, 2)
         vessel = np.zeros_like(soft)
         if lung_mm[slab].max() > 0:
             vessel = np.clip(soft - VESSEL_FLOOR_MU, 0, 0.012) * smoothstep(3, 8, upsample(lung_mm[slab]))

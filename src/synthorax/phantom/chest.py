@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from synthorax.phantom.anatomy import Anatomy
 from synthorax.phantom.atlas import HILA_MM, OUTWARD, Atlas, LungGrid
-from synthorax.phantom.fields import Warp, random_field, smoothstep, upsample, wide_blur
+from synthorax.phantom.fields import Warp, random_field, shrink, smoothstep, upsample, wide_blur
 from synthorax.phantom.projection import (
     HALF,
     MU_SOFT,
@@ -20,7 +20,7 @@ from synthorax.phantom.projection import (
     OBJECT_PIXEL_MM,
     SIZE,
     SLAB_MM,
-    project,
+    DepthBins,
     slab_depths_mm,
 )
 from synthorax.seeds import generator
@@ -75,9 +75,7 @@ def pose_chest(atlas: Atlas, anatomy: Anatomy, seed: int) -> Chest:
     pose = (anatomy.tilt_deg, anatomy.rotation_deg)
     maps = {}
     for name, bins in atlas.bins.items():
-        depths = slab_depths_mm(len(bins))
-        cast, margin = project(bins, pose, pixel_mm=OBJECT_PIXEL_MM, depths_mm=depths, edge=True)
-        maps[name] = cast[margin:-margin, margin:-margin]
+        maps[name] = bins.cast(pose)[bins.margin : -bins.margin, bins.margin : -bins.margin]
     maps["rib"] = _sharpen(maps["rib"], 0.9)
     maps["bone"] = _sharpen(maps["bone"], 0.5)
     maps = {name: _extrapolate_top(name, image) for name, image in maps.items()}
@@ -165,7 +163,7 @@ def vessel_tree(rng: np.random.Generator, lung: dict[str, np.ndarray], n_generat
             x, y = np.tile(x, 2), np.tile(y, 2)
             angle = np.concatenate([angle - 0.35 * fork, angle + fork])
             width = np.concatenate([width * np.maximum(share, 0.72), width * (1 - 0.45 * share)])
-    ink = sum(np.asarray(canvas).reshape(SIZE, scale, SIZE, scale).mean((1, 3)) for canvas in canvases)
+    ink = sum(shrink(np.asarray(canvas), scale) for canvas in canvases)
     return (ndimage.gaussian_filter(ink, 0.45) * smoothstep(5, 60, lung["R"] + lung["L"])).astype(np.float32)
 
 
@@ -180,7 +178,8 @@ def _cast_half(
     paired = paired.reshape(-1, 2, *field.shape[1:]).sum(1)
     first = box[0].start // 2
     depths = slab_depths_mm(n_bins)[first : first + len(paired)]
-    cast, margin = project(paired, pose_deg, pixel_mm=2 * OBJECT_PIXEL_MM, depths_mm=depths, edge=False)
+    bins = DepthBins.of(paired, depths, 2 * OBJECT_PIXEL_MM, "constant")
+    cast, margin = bins.cast(pose_deg), bins.margin
     canvas = np.zeros((HALF + 2 * margin, HALF + 2 * margin), np.float32)
     canvas[box[1].start : box[1].start + cast.shape[0], box[2].start : box[2].start + cast.shape[1]] = cast
     return canvas[margin:-margin, margin:-margin]

@@ -8,6 +8,7 @@ from scipy import ndimage
 from scipy.interpolate import CubicSpline
 
 from synthorax.phantom.chest import Chest
+from synthorax.phantom.fields import shrink
 from synthorax.phantom.findings.shape import Shape
 from synthorax.phantom.projection import SIZE
 
@@ -36,7 +37,7 @@ def make_pacemaker(chest: Chest, side: str, jitter: list[float], **_: object) ->
     pen.rounded_rectangle((cx - 44, cy - 40, cx + 44, cy + 42), radius=30, fill=2.6)
     pen.rounded_rectangle((cx - 38, cy - 10, cx + 38, cy + 36), radius=20, fill=3.4)
     pen.rounded_rectangle((cx - 30, cy - 38, cx + 34, cy - 16), radius=8, fill=1.5)
-    image = _reduce(ndimage.gaussian_filter(np.asarray(canvas), 1.0))
+    image = shrink(ndimage.gaussian_filter(np.asarray(canvas), 1.0), _SCALE)
     ventricle = [
         (-14, -14),
         (-2, -30),
@@ -76,7 +77,7 @@ def make_ecg(chest: Chest, side: str, jitter: list[float], **_: object) -> Shape
             pen.ellipse(tuple(_SCALE * v for v in (x - radius, y - radius, x + radius, y + radius)), fill=ink)
         end = 256 + 60 * jitter[3 * i + 2]
         wire = [(x, y), (x + 0.3 * (end - x), y + 35), (x + 0.7 * (end - x), y + 100), (end, 520)]
-        image = image + _reduce(np.asarray(canvas)) + _stroke(_curve(wire), 1.3, 0.55)
+        image = image + shrink(np.asarray(canvas), _SCALE) + _stroke(_curve(wire), 1.3, 0.55)
     return _device(ndimage.gaussian_filter(image, 0.5))
 
 
@@ -105,7 +106,7 @@ def _stroke(path: np.ndarray, width_px: float, ink: float) -> np.ndarray:
     canvas = Image.new("F", (SIZE * _SCALE, SIZE * _SCALE), 0)
     line = [(float(x) * _SCALE, float(y) * _SCALE) for x, y in path]
     ImageDraw.Draw(canvas).line(line, fill=ink, width=max(1, round(width_px * _SCALE)), joint="curve")
-    return _reduce(np.asarray(canvas))
+    return shrink(np.asarray(canvas), _SCALE)
 
 
 def _tube(path: np.ndarray, width_px: float, ink: float, stripe: float = 0.0) -> np.ndarray:
@@ -115,7 +116,3 @@ def _tube(path: np.ndarray, width_px: float, ink: float, stripe: float = 0.0) ->
     if stripe:
         image = image + _stroke(path, max(0.8, 0.2 * width_px), stripe)
     return ndimage.gaussian_filter(image, 0.5)
-
-
-def _reduce(canvas: np.ndarray) -> np.ndarray:
-    return canvas.reshape(SIZE, _SCALE, SIZE, _SCALE).mean((1, 3))

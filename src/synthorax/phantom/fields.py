@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from PIL import Image
 from scipy import ndimage
 
 
@@ -23,6 +24,11 @@ def upsample(image: np.ndarray, factor: int = 2) -> np.ndarray:
         position = np.clip((np.arange(n * factor) + 0.5) / factor - 0.5, 0, n - 1)
         image = _sample(image, position, axis)
     return image
+
+
+def shrink(image: np.ndarray, factor: int) -> np.ndarray:
+    """Area averages of ``(H, W)`` over squares of ``factor`` pixels; those at the lower and right rim may be cut."""
+    return np.asarray(Image.fromarray(image.astype(np.float32)).reduce(factor))
 
 
 def _sample(field: np.ndarray, position: np.ndarray, axis: int) -> np.ndarray:
@@ -77,9 +83,7 @@ def wide_blur(image: np.ndarray, sigma_px: float) -> np.ndarray:
     if step == 1:
         return ndimage.gaussian_filter(image, sigma_px, mode="nearest")
     height, width = image.shape
-    rows, columns = -(-height // step), -(-width // step)
-    padded = np.pad(image, ((0, rows * step - height), (0, columns * step - width)), mode="edge")
-    small = padded.reshape(rows, step, columns, step).mean((1, 3))
+    small = shrink(image, step)
     small = ndimage.gaussian_filter(small, sigma_px / step, mode="nearest")
     return upsample(small, step)[:height, :width]
 

@@ -5,8 +5,11 @@ that grid every ray runs along axis 0, so that projecting a volume, or a lesion,
 the patient shifts each slab by depth x tan(angle) before the sum. The rays' obliquity (under 1 %) is left out.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 from scipy import sparse
+from scipy.linalg.blas import saxpy
 
 from synthorax.errors import InputError
 
@@ -88,54 +91,64 @@ def _catmull_rom(t: np.ndarray) -> np.ndarray:
     return np.where(t < 1, inner, np.where(t < 2, outer, 0))
 
 
-def project(
-    bins: np.ndarray, pose_deg: tuple[float, float], *, pixel_mm: float, depths_mm: np.ndarray, edge: bool
-):
-    """Sum depth bins as a tilted and rotated patient would cast them.
+@dataclass(frozen=True)
+class DepthBins:
+    """Depth bins of line integrals, summed as a tilted and rotated patient casts them.
 
-    Args:
-        bins: ``(D, H, W)`` line integrals per bin, any grid.
-        pose_deg: (tilt, rotation); positive tilt lowers what lies in front.
-        pixel_mm: size of a grid cell.
+    Attributes:
+        padded: ``(D, H + 2m, W + 2m)`` float32, with a margin of m cells.
+        rows: ``(D, 2)`` first row of each bin that is not all zero, and the row after its last one.
         depths_mm: ``(D,)`` from :func:`slab_depths_mm`.
-        edge: repeat the border outside the grid (anatomy) instead of zeros (a boxed finding).
-
-    Returns:
-        ``(H + 2m, W + 2m)`` float32 with margin m, and m: a finding's box may cast its shadow outside the box.
+        pixel_mm: size of a grid cell.
     """
-    if max(map(abs, pose_deg)) > MAX_ANGLE_DEG:
-        raise InputError(
-            f"pose is {pose_deg} degrees (tilt, rotation); expected at most {MAX_ANGLE_DEG:g} either way."
-        )
-    shifts = np.tan(np.deg2rad(pose_deg))[:, None] * depths_mm / pixel_mm
-    margin = int(np.ceil(np.abs(shifts).max())) + 1
-    height, width = bins.shape[1:]
-    out = np.zeros((height + 2 * margin, width + 2 * margin), np.float32)
-    for layer, dz, dx in zip(bins, *shifts, strict=True):
-        rows, columns = np.flatnonzero(layer.any(1)), np.flatnonzero(layer.any(0))
-        if not len(rows):
-            continue
-        top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
-        grow = [[0, 0], [0, 0]]
-        if edge:
-            grow = [
-                [margin * (top == 0), margin * (bottom == height)],
-                [margin * (left == 0), margin * (right == width)],
-            ]
-        piece = np.pad(layer[top:bottom, left:right], np.array(grow) + 1)
-        if edge:
-            inner = np.pad(layer[top:bottom, left:right], grow, mode="edge")
-            piece[1:-1, 1:-1] = inner
-        iz, ix = int(np.floor(dz)), int(np.floor(dx))
-        fz, fx = np.float32(dz - iz), np.float32(dx - ix)
-        piece = piece[:, 1:] + fx * (piece[:, :-1] - piece[:, 1:])
-        piece = piece[1:] + fz * (piece[:-1] - piece[1:])
-        _add(out, piece, margin + top - grow[0][0] + iz, margin + left - grow[1][0] + ix)
-    return out, margin
 
+    padded: np.ndarray
+    rows: np.ndarray
+    margin: int
+    depths_mm: np.ndarray
+    pixel_mm: float
 
-def _add(canvas: np.ndarray, piece: np.ndarray, row: int, column: int) -> None:
-    """Add a piece to a canvas at (row, column); what lies outside is cut off."""
-    r0, c0 = max(row, 0), max(column, 0)
-    r1, c1 = min(row + piece.shape[0], canvas.shape[0]), min(column + piece.shape[1], canvas.shape[1])
-    canvas[r0:r1, c0:c1] += piece[r0 - row : r1 - row, c0 - column : c1 - column]
+    @classmethod
+    def of(cls, bins: np.ndarray, depths_mm: np.ndarray, pixel_mm: float, outside: str) -> "DepthBins":
+        """Give bins ``(D, H, W)`` a margin that no pose exceeds.
+
+        Args:
+            bins: line integrals per bin, any grid.
+            depths_mm, pixel_mm: as above.
+            outside: numpy's pad mode: ``edge`` repeats the border (anatomy), ``constant`` is zero (a boxed finding).
+        """
+        farthest_mm = np.tan(np.deg2rad(MAX_ANGLE_DEG)) * float(np.abs(depths_mm).max())
+        margin = int(np.ceil(farthest_mm / pixel_mm)) + 1
+        around = ((0, 0), (margin, margin), (margin, margin))
+        padded = np.pad(bins.astype(np.float32), around, mode=outside)  # type: ignore[call-overload]
+        filled = padded.any(2)
+        last = np.where(filled.any(1), padded.shape[1] - filled[:, ::-1].argmax(1), 0)
+        return cls(padded, np.stack([filled.argmax(1), last], 1), margin, depths_mm, pixel_mm)
+
+    def cast(self, pose_deg: tuple[float, float]) -> np.ndarray:
+        """``(H + 2m, W + 2m)`` float32; with the border repeated, the margin itself is not to be used.
+
+        A shift of rows and columns is one shift of the flattened bin, and a fractional one the weighted sum of four.
+
+        Args:
+            pose_deg: (tilt, rotation); positive tilt lowers what lies in front.
+
+        Raises:
+            InputError: an angle beyond the margin.
+        """
+        if max(map(abs, pose_deg)) > MAX_ANGLE_DEG:
+            raise InputError(
+                f"pose is {pose_deg} degrees (tilt, rotation); expected at most {MAX_ANGLE_DEG:g} either way."
+            )
+        down, right = np.tan(np.deg2rad(pose_deg))[:, None] * self.depths_mm / self.pixel_mm
+        height, width = self.padded.shape[1:]
+        total = np.zeros(height * width, np.float32)
+        for plane, (first, last), z, x in zip(self.padded, self.rows * width, down, right, strict=True):
+            flat, row, column = plane.ravel(), int(np.floor(z)), int(np.floor(x))
+            for i, of_row in ((row, 1 - (z - row)), (row + 1, z - row)):
+                for j, of_column in ((column, 1 - (x - column)), (column + 1, x - column)):
+                    shift = i * width + j
+                    begin, end = max(first, -shift), min(last, len(flat) - shift)
+                    if begin < end:
+                        saxpy(flat, total, end - begin, of_row * of_column, begin, 1, begin + shift, 1)
+        return total.reshape(height, width)

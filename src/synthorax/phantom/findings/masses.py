@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from synthorax.phantom.atlas import OUTWARD
 from synthorax.phantom.chest import Chest
-from synthorax.phantom.fields import smoothstep
+from synthorax.phantom.fields import shrink, smoothstep
 from synthorax.phantom.findings.shape import Shape, distance_to, fill, pick_pixel
 from synthorax.phantom.projection import MU_SOFT, OBJECT_PIXEL_MM, SIZE
 
@@ -218,7 +218,7 @@ def _spicules(rng: np.random.Generator, row: float, column: float, diameter_mm: 
         ]
         tip = (2 * (column + length * u), 2 * (row + length * v))
         pen.polygon([*wide, tip], fill=0.16)
-    return np.asarray(canvas).reshape(SIZE, 2, SIZE, 2).mean((1, 3))
+    return shrink(np.asarray(canvas), 2)
 
 
 def _texture(rng: np.random.Generator) -> int:
