@@ -9,14 +9,10 @@ builds the atlas anew in an empty cache. Peak memory is the largest of all proce
 
 import argparse
 import json
-import os
 import resource
 import sys
 import tempfile
 import time
-
-for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
-    os.environ.setdefault(variable, "1")  # one thread a worker; set before numpy is imported
 
 from synthorax.phantom import Atlas, sample_cohort
 

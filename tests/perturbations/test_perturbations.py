@@ -33,21 +33,22 @@ NONE = CORPA.no_finding_label
 
 
 @st.composite
-def vectors(draw):
-    """Any valid vector: pathologies present, absent or unknown; unremarkable only alone."""
-    present = frozenset(draw(st.sets(st.sampled_from(CORPA.pathologies), max_size=6)))
-    unknown = frozenset(draw(st.sets(st.sampled_from(CORPA.pathologies), max_size=6))) - present
-    if not present:
+def vectors(draw, vocabulary=CORPA):
+    """Any valid vector: concepts present, absent or unknown; unremarkable without any finding."""
+    normal = vocabulary.unremarkable
+    present = frozenset(draw(st.sets(st.sampled_from(vocabulary.pathologies), max_size=6)))
+    unknown = frozenset(draw(st.sets(st.sampled_from(vocabulary.pathologies), max_size=6))) - present
+    if not present & set(vocabulary.findings):
         state = draw(st.sampled_from(["present", "absent", "unknown"]))
         return ConceptVector(
-            {CORPA.unremarkable} if state == "present" else (),
-            unknown | ({CORPA.unremarkable} if state == "unknown" else set()),
+            present | ({normal} if state == "present" else set()),
+            unknown | ({normal} if state == "unknown" else set()),
         )
     return ConceptVector(present, unknown)
 
 
 def pathology(vector, vocabulary=CORPA):
-    return set(vocabulary.true_labels(vector)) - {NONE}
+    return set(vocabulary.true_labels(vector)) - {vocabulary.no_finding_label}
 
 
 def check(kind, before, after, vocabulary):
@@ -57,7 +58,18 @@ def check(kind, before, after, vocabulary):
     assert changed and vocabulary.is_valid(after.present)
     assert changed.isdisjoint(before.unknown - {vocabulary.unremarkable}), "unknown is never touched"
     assert after.unknown - {vocabulary.unremarkable} == before.unknown - {vocabulary.unremarkable}
-    assert (vocabulary.unremarkable in after.present) <= (after.present == {vocabulary.unremarkable})
+    is_normal = vocabulary.unremarkable in after.present
+    assert not is_normal or after.present.isdisjoint(vocabulary.findings)
+    if vocabulary.parents:  # a child brings its parents, and goes with its kin
+        came, gone = has - had, had - has
+        assert len(came) <= 1 or any(came <= set(vocabulary.lineage(label)) for label in came)
+        assert not gone or any(
+            all(x in vocabulary.lineage(label) or label in vocabulary.lineage(x) for x in gone)
+            for label in gone
+        )
+        assert {"intra_class": not came | gone, "insertion": came and not gone}.get(kind, bool(came | gone))
+        assert kind != "deletion" or (gone and not came)
+        return
     if kind == "intra_class":
         assert has == had
         assert len({vocabulary.label_of(c) for c in changed}) == 1 or vocabulary.policy == "corpa"
@@ -67,9 +79,9 @@ def check(kind, before, after, vocabulary):
         assert 1 <= len(after.present - before.present) <= MAX_CONCEPTS
     elif kind == "deletion":
         assert has < had and len(had - has) == 1
-        if len(had) == 1:
-            assert after.present == {vocabulary.unremarkable}
-            assert vocabulary.true_labels(after) == (NONE,)
+        if not after.present & set(vocabulary.findings):
+            known = before.present & {vocabulary.unremarkable, *vocabulary.findings}  # a device says nothing
+            assert is_normal == bool(known)
         else:
             assert after.present < before.present
     else:
@@ -85,6 +97,26 @@ def test_every_candidate_keeps_the_definition(vector, policy):
         assert len({choice.target for choice in found}) == len(found)
         for choice in found:
             check(kind, vector, choice.target, vocabulary)
+
+
+@settings(max_examples=120, deadline=None)
+@given(st.data(), st.sampled_from(["chexpert", "chestxray14", "radedit"]))
+def test_every_candidate_keeps_the_definition_in_other_vocabularies(data, name):
+    vocabulary = Vocabulary.load(name)
+    vector = data.draw(vectors(vocabulary))
+    for kind in TYPES:
+        for choice in candidates(kind, vector, vocabulary):
+            check(kind, vector, choice.target, vocabulary)
+
+
+def test_a_device_stands_beside_a_normal_film_and_a_child_brings_its_parent():
+    chexpert = Vocabulary.load("chexpert")
+    with_device = {c.target.present for c in candidates("insertion", ConceptVector({"no_finding"}), chexpert)}
+    assert frozenset({"no_finding", "support_devices"}) in with_device
+    edema = ConceptVector({"edema", "support_devices"})
+    assert chexpert.true_labels(edema) == ("Lung Opacity", "Edema", "Support Devices")
+    (gone,) = {c.target.present for c in candidates("deletion", edema, chexpert) if c.group[0] == "Edema"}
+    assert gone == {"no_finding", "support_devices"}
 
 
 @settings(max_examples=60, deadline=None)

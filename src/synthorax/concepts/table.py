@@ -48,7 +48,7 @@ def concept_columns(vectors: Iterable[ConceptVector], vocabulary: Vocabulary) ->
 def columns_of_states(states: np.ndarray, vocabulary: Vocabulary) -> pl.DataFrame:
     """Concept and label columns of a float array ``(N, concepts)`` of 0 absent, 1/2 unknown, 1 present."""
     by_name = {name: states[:, position] for position, name in enumerate(vocabulary.concepts)}
-    found = np.maximum.reduce([by_name[name] for name in vocabulary.pathologies]) == PRESENT
+    found = np.maximum.reduce([by_name[name] for name in vocabulary.findings]) == PRESENT
     by_name[vocabulary.unremarkable] = np.where(found, ABSENT, by_name[vocabulary.unremarkable])
     labels = vocabulary.derive_labels(by_name, np.maximum, np.minimum)
     columns = by_name | {label_column(label): values for label, values in labels.items()}

@@ -8,7 +8,7 @@ minimum, *not* is 1 - x.
     No Relevant Finding = not (or over all other labels)
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property, reduce
 from pathlib import Path
@@ -35,6 +35,8 @@ class Concept:
         together: pairs of word lists that count when both occur in one clause, in either order.
         unless_near: words in the same clause that take the finding back ('calcified' for a nodule).
         sided: whether the finding has a side.
+        neutral: says nothing of disease (a device): may stand beside ``unremarkable``.
+        recipe: the virtual patients' finding that shows it; None where it cannot be seen or has none.
     """
 
     name: str
@@ -46,6 +48,8 @@ class Concept:
     together: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = ()
     unless_near: tuple[str, ...] = ()
     sided: bool = True
+    neutral: bool = False
+    recipe: str | None = None
 
 
 @dataclass(frozen=True)
@@ -92,7 +96,10 @@ class Vocabulary:
         name: name of the shipped vocabulary, or the stem of the user's file.
         by_name: the concepts, in the vocabulary's order.
         labels: the labels, 'No Relevant Finding' last.
-        never_together: sets of concepts that cannot occur in one film; ``*`` stands for any other concept.
+        never_together: sets of concepts that cannot occur in one film; ``*`` stands for any other concept that
+            is not neutral.
+        seldom_together: sets of concepts that can hardly occur in one film; ``not x`` stands for x being absent.
+        parents: label -> the label that it is a kind of, and that holds where it holds.
         label_columns: what a set's own labels mean; None where the vocabulary does not say.
         policies: the named policies; ``policy`` is the one in force.
     """
@@ -101,6 +108,8 @@ class Vocabulary:
     by_name: Mapping[str, Concept] = field(repr=False)
     labels: tuple[str, ...]
     never_together: tuple[frozenset[str], ...] = field(repr=False)
+    seldom_together: tuple[frozenset[str], ...] = field(repr=False)
+    parents: Mapping[str, str] = field(repr=False)
     policies: Mapping[str, Policy] = field(repr=False)
     label_columns: LabelColumns | None = field(default=None, repr=False)
     policy: str = "strict"
@@ -150,6 +159,17 @@ class Vocabulary:
         """The concepts without ``unremarkable``."""
         return tuple(name for name in self.concepts if name != self.unremarkable)
 
+    @cached_property
+    def findings(self) -> tuple[str, ...]:
+        """The concepts that speak of disease: neither ``unremarkable`` nor neutral."""
+        return tuple(name for name in self.pathologies if not self.by_name[name].neutral)
+
+    def lineage(self, label: str) -> Iterator[str]:
+        """The label, the one that it is a kind of, and so on."""
+        while label:
+            yield label
+            label = self.parents.get(label, "")
+
     def concepts_of(self, label: str) -> tuple[str, ...]:
         """The concepts that stand for a label, in order."""
         if label not in self.labels:
@@ -181,7 +201,7 @@ class Vocabulary:
     def suppressed(self, vector: ConceptVector) -> ConceptVector:
         """The vector without ``unremarkable`` where any other concept is present."""
         others = vector.present - {self.unremarkable}
-        if not others or vector.state(self.unremarkable) is False:
+        if others.isdisjoint(self.findings) or vector.state(self.unremarkable) is False:
             return vector
         return ConceptVector(others, vector.unknown - {self.unremarkable})
 
@@ -190,9 +210,18 @@ class Vocabulary:
         concepts = frozenset(concepts)
         for rule in self.never_together:
             named = rule - {"*"}
-            if named <= concepts and ("*" not in rule or len(concepts) > len(named)):
+            others = {name for name in concepts - named if not self.by_name[name].neutral}
+            if named <= concepts and ("*" not in rule or others):
                 return False
         return True
+
+    def is_seldom(self, concepts: Iterable[str]) -> bool:
+        """Whether the concepts, and no others, can hardly occur in one film (``seldom_together`` in the YAML)."""
+        concepts = frozenset(concepts)
+        return any(
+            all((name.removeprefix("not ") in concepts) != name.startswith("not ") for name in rule)
+            for rule in self.seldom_together
+        )
 
     def derive_labels(
         self, states: Mapping[str, Any], maximum: Callable[..., Any], minimum: Callable[..., Any]
@@ -204,17 +233,24 @@ class Vocabulary:
             own, state = self.by_name[name].label, states[name]
             if rule := exceptions.get(name):
                 held = reduce(maximum, [states[other] for other in rule.unless_any_of])
-                shares[own].append(minimum(state, held))
-                shares[rule.label].append(minimum(state, 1 - held))
+                given = {own: minimum(state, held), rule.label: minimum(state, 1 - held)}
             else:
-                shares[own].append(state)
+                given = {own: state}
+            for label, value in given.items():
+                for kind in self.lineage(label):
+                    shares[kind].append(value)
         is_normal = states[self.unremarkable] == PRESENT
         labels = {}
         for label, parts in shares.items():
             value = reduce(maximum, parts)
-            labels[label] = value - (is_normal & (value == UNKNOWN)) * UNKNOWN
-        labels[self.no_finding_label] = 1 - reduce(maximum, labels.values())
+            unknown = UNKNOWN if label in self._disease_labels else 0.0
+            labels[label] = value - (is_normal & (value == UNKNOWN)) * unknown
+        labels[self.no_finding_label] = 1 - reduce(maximum, (labels[x] for x in self._disease_labels))
         return {label: labels[label] for label in self.labels}
+
+    @cached_property
+    def _disease_labels(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(x for name in self.findings for x in self.lineage(self.label_of(name))))
 
     def labels_of(self, vector: ConceptVector) -> dict[str, bool | None]:
         """The labels that follow from a vector, under the policy in force.
@@ -235,7 +271,7 @@ class Vocabulary:
 
     def supporting(self, label: str, vector: ConceptVector) -> frozenset[str]:
         """The present concepts that stand for a label in this vector, after the policy's exceptions."""
-        found = {name for name in vector.present if self.by_name[name].label == label}
+        found = {name for name in vector.present if label in self.lineage(self.by_name[name].label)}
         for rule in self.policies[self.policy].relabel:
             if rule.concept in vector.present and not vector.present & set(rule.unless_any_of):
                 (found.add if rule.label == label else found.discard)(rule.concept)

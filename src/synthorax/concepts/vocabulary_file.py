@@ -22,6 +22,9 @@ class _ConceptEntry(_Strict):
     label: str
     prompt: str
     sided: bool = True
+    neutral: bool = False
+    recipe: str | None = None
+    like: list[str] = Field(default_factory=list)
     phrases: list[str] = Field(default_factory=list)
     cautious: list[str] = Field(default_factory=list)
     not_these: list[str] = Field(default_factory=list)
@@ -58,7 +61,9 @@ class _VocabularyEntry(_Strict):
     unremarkable: str = "unremarkable"
     labels: list[str]
     concepts: dict[str, _ConceptEntry]
+    parents: dict[str, str] = Field(default_factory=dict)
     never_together: list[list[str]] = Field(default_factory=list)
+    seldom_together: list[list[str]] = Field(default_factory=list)
     policies: dict[str, _PolicyEntry]
     label_columns: _LabelColumnsEntry | None = None
 
@@ -93,20 +98,7 @@ def read_vocabulary(path: Path) -> Vocabulary:
         first = error.errors()[0]
         raise _complaint(path, node, first["loc"], first["msg"]) from error
     _check_names(path, node, entry)
-    concepts = {
-        name: Concept(
-            name=name,
-            label=concept.label,
-            phrase=concept.prompt,
-            phrases=_with_plurals(concept.phrases),
-            cautious=_with_plurals(concept.cautious),
-            not_phrases=_with_plurals(concept.not_these),
-            together=tuple((_with_plurals(left), _with_plurals(right)) for left, right in concept.together),
-            unless_near=_with_plurals(concept.unless_near),
-            sided=concept.sided,
-        )
-        for name, concept in entry.concepts.items()
-    }
+    concepts = {name: _concept(path, node, name, concept) for name, concept in entry.concepts.items()}
     policies = {
         name: Policy(
             name,
@@ -120,10 +112,45 @@ def read_vocabulary(path: Path) -> Vocabulary:
         by_name=concepts,
         labels=tuple(entry.labels),
         never_together=tuple(frozenset(rule) for rule in entry.never_together),
+        seldom_together=tuple(frozenset(rule) for rule in entry.seldom_together),
+        parents=entry.parents,
         policies=policies,
         label_columns=_label_columns(entry.label_columns),
         policy="strict" if "strict" in policies else next(iter(policies)),
         unremarkable=entry.unremarkable,
+    )
+
+
+def _concept(path: Path, node: yaml.Node, name: str, entry: _ConceptEntry) -> Concept:
+    """One concept, with the wordings of those that it is like."""
+    others = []
+    for position, reference in enumerate(entry.like):
+        vocabulary, _, concept = reference.partition(".")
+        try:
+            others.append(Vocabulary.load(vocabulary).by_name[concept])
+        except (InputError, KeyError) as error:
+            where = ("concepts", name, "like", position)
+            raise _complaint(
+                path, node, where, f"is {reference!r}; expected vocabulary.concept of a shipped vocabulary"
+            ) from error
+
+    def merged(own: tuple, field: str) -> tuple:
+        return tuple(dict.fromkeys([*own, *(item for other in others for item in getattr(other, field))]))
+
+    recipe = entry.recipe or (others[0].recipe if others else name)
+    together = tuple((_with_plurals(left), _with_plurals(right)) for left, right in entry.together)
+    return Concept(
+        name=name,
+        label=entry.label,
+        phrase=entry.prompt,
+        phrases=merged(_with_plurals(entry.phrases), "phrases"),
+        cautious=merged(_with_plurals(entry.cautious), "cautious"),
+        not_phrases=merged(_with_plurals(entry.not_these), "not_phrases"),
+        together=merged(together, "together"),
+        unless_near=merged(_with_plurals(entry.unless_near), "unless_near"),
+        sided=entry.sided,
+        neutral=entry.neutral,
+        recipe=None if recipe == "none" else recipe,
     )
 
 
@@ -164,6 +191,12 @@ def _check_names(path: Path, node: yaml.Node, entry: _VocabularyEntry) -> None:
     for number, rule in enumerate(entry.never_together):
         for position, name in enumerate(rule):
             known(("never_together", number, position), name, ["*", *entry.concepts])
+    for number, rule in enumerate(entry.seldom_together):
+        for position, name in enumerate(rule):
+            known(("seldom_together", number, position), name.removeprefix("not "), entry.concepts)
+    for label, parent in entry.parents.items():
+        known(("parents",), label, entry.labels)
+        known(("parents", label), parent, entry.labels)
     if entry.label_columns is not None:
         for label, given in entry.label_columns.names.items():
             for key in ("present", "absent"):

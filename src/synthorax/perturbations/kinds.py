@@ -5,7 +5,7 @@ stand for label l, S a set of one to three concepts of C(l) that are not unknown
 
     intra-class   P - C(l) + S,  l in L, S != P & C(l)             the labels stay
     insertion     P + S,         l not in L, S free of P           the labels stay, and l joins them
-    deletion      P - C(l),      l in L                            exactly l goes
+    deletion      P - C(l),      l in L                            exactly l goes (and parents of l, without it)
     outer-class   P - C(k) + S,  k in L, l not in L, S free of P   l takes the place of k
 
 ``unremarkable`` leaves where a pathology enters, and comes where the last one goes. Unknown concepts are
@@ -51,9 +51,10 @@ def candidates(
     vector = vocabulary.suppressed(vector)
     before = frozenset(vocabulary.true_labels(vector)) - {vocabulary.no_finding_label}
     found: dict[ConceptVector, Candidate] = {}
-    for candidate, after in _PROPOSALS[perturbation_type](vector, before, vocabulary):
+    for candidate in _PROPOSALS[perturbation_type](vector, before, vocabulary):
         target = candidate.target
-        kept = frozenset(vocabulary.true_labels(target)) - {vocabulary.no_finding_label} == after
+        after = frozenset(vocabulary.true_labels(target)) - {vocabulary.no_finding_label}
+        kept = _is_the_change(before, after, candidate.group, vocabulary)
         if kept and target.present != vector.present and vocabulary.is_valid(target.present):
             found.setdefault(target, candidate)
     return tuple(found.values())
@@ -122,35 +123,40 @@ def _draw(
     return choices[rng.choice(len(choices), p=chances)].target if choices else None
 
 
-Proposals = Iterator[tuple[Candidate, frozenset[str]]]
+def _is_the_change(
+    before: frozenset[str], after: frozenset[str], group: tuple[str, str], vocabulary: Vocabulary
+) -> bool:
+    """Whether the labels changed as the table says; with a label its parents may come, and its kin may go."""
+    gone, come = group
+    if gone == come:
+        return after == before
+    came = frozenset(vocabulary.lineage(come)) - before
+    kin = {label for label in before if gone in vocabulary.lineage(label)} | {*vocabulary.lineage(gone)}
+    return after - before == came and before - after <= kin and gone not in after
+
+
+Proposals = Iterator[Candidate]
 
 
 def _propose_intra_class(vector: ConceptVector, before: frozenset[str], vocabulary: Vocabulary) -> Proposals:
     for label in sorted(before):
         rest = vector.present - vocabulary.supporting(label, vector)
         for chosen in _subsets(vocabulary, label, vector.unknown | rest):
-            yield Candidate(ConceptVector(rest | chosen, vector.unknown), (label, label), len(chosen)), before
+            yield Candidate(ConceptVector(rest | chosen, vector.unknown), (label, label), len(chosen))
 
 
 def _propose_insertion(vector: ConceptVector, before: frozenset[str], vocabulary: Vocabulary) -> Proposals:
-    rest = vector.present - {vocabulary.unremarkable}
     for label in vocabulary.pathology_labels:
         if label not in before:
             for chosen in _subsets(vocabulary, label, vector.unknown | vector.present):
-                target = _with_findings(rest | chosen, vector, vocabulary)
-                yield Candidate(target, ("", label), len(chosen)), before | {label}
+                target = _settled(vector.present | chosen, vector, vocabulary)
+                yield Candidate(target, ("", label), len(chosen))
 
 
 def _propose_deletion(vector: ConceptVector, before: frozenset[str], vocabulary: Vocabulary) -> Proposals:
     for label in sorted(before):
         rest = vector.present - vocabulary.supporting(label, vector)
-        if not rest:
-            target = ConceptVector(
-                frozenset((vocabulary.unremarkable,)), vector.unknown - {vocabulary.unremarkable}
-            )
-        else:
-            target = ConceptVector(rest, vector.unknown)
-        yield Candidate(target, (label, ""), 0), before - {label}
+        yield Candidate(_settled(rest, vector, vocabulary), (label, ""), 0)
 
 
 def _propose_outer_class(vector: ConceptVector, before: frozenset[str], vocabulary: Vocabulary) -> Proposals:
@@ -160,8 +166,8 @@ def _propose_outer_class(vector: ConceptVector, before: frozenset[str], vocabula
         for other in vocabulary.pathology_labels:
             if other not in before:
                 for chosen in _subsets(vocabulary, other, vector.unknown | vector.present):
-                    target = _with_findings(vector.present - gone | chosen, vector, vocabulary)
-                    yield Candidate(target, (label, other), len(chosen)), before - {label} | {other}
+                    target = _settled(vector.present - gone | chosen, vector, vocabulary)
+                    yield Candidate(target, (label, other), len(chosen))
 
 
 _PROPOSALS = {
@@ -172,9 +178,14 @@ _PROPOSALS = {
 }
 
 
-def _with_findings(present: frozenset[str], source: ConceptVector, vocabulary: Vocabulary) -> ConceptVector:
-    """A target with pathology: whether it is unremarkable is then known, it is not."""
-    return ConceptVector(present, source.unknown - {vocabulary.unremarkable})
+def _settled(present: frozenset[str], source: ConceptVector, vocabulary: Vocabulary) -> ConceptVector:
+    """The target with ``unremarkable`` gone where there are findings, there where the last one went."""
+    normal = frozenset((vocabulary.unremarkable,))
+    if present.intersection(vocabulary.findings):
+        return ConceptVector(present - normal, source.unknown - normal)
+    if source.present.intersection(vocabulary.findings) or source.present & normal:
+        return ConceptVector(present | normal, source.unknown - normal)
+    return ConceptVector(present, source.unknown)
 
 
 def _subsets(vocabulary: Vocabulary, label: str, barred: frozenset[str]) -> Iterator[frozenset[str]]:

@@ -205,12 +205,21 @@ def _film_of(seed: int, take: int, cache_dir: str | None, wheel: str | None) -> 
     return patient if take == 0 else patient.retaken(take)
 
 
+def _one_thread() -> None:
+    """Each process takes one core; more threads in each would only wait for one another."""
+    from threadpoolctl import threadpool_limits
+
+    threadpool_limits(1)
+
+
 def _in_processes(function: Callable[[Item], T], items: Sequence[Item], workers: int) -> Iterator[T]:
     """The function of each item, in order."""
     if workers == 1 or len(items) < 2:
         yield from map(function, items)
         return
-    with ProcessPoolExecutor(min(workers, len(items)), mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(
+        min(workers, len(items)), mp_context=get_context("spawn"), initializer=_one_thread
+    ) as pool:
         yield from pool.map(function, items)
 
 

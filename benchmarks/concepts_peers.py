@@ -1,0 +1,111 @@
+"""One peer of the annotator over a file of texts: what it calls present, and the seconds that it takes.
+
+    python concepts_peers.py --peer medspacy TEXTS.jsonl VOCABULARY.json FOUND.jsonl
+
+Runs in the peers' own environment and imports nothing of synthorax; concepts_compare.py makes both. TEXTS has one
+``{"id", "text"}`` a line, VOCABULARY maps a concept to its wordings, FOUND gets ``{"id", "concepts"}`` a line.
+Prints one JSON line: ``seconds`` of this process's own time over all texts, the fastest of the passes, one thread;
+loading and a first text are not counted.
+"""
+
+import argparse
+import itertools
+import json
+import re
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+#: A text -> the labels of what it calls present. A label is one or more concepts joined by SHARED.
+Reader = Callable[[str], set[str]]
+SHARED = "+"
+
+
+def medspacy_reader(labels: Mapping[str, str]) -> Reader:
+    """medspaCy as it loads: its tokenizer, PyRuSH sentences, TargetMatcher, ConText with the default rules.
+
+    Present is what is not negated, uncertain, hypothetical, historical or of the family.
+    """
+    import medspacy
+    from medspacy.ner import TargetRule
+
+    nlp = medspacy.load()
+    rules = [TargetRule(wording, label) for wording, label in labels.items()]
+    nlp.get_pipe("medspacy_target_matcher").add(rules)
+    return lambda text: {found.label_ for found in nlp(text).ents if not found._.any_context_attributes}
+
+
+def negspacy_reader(labels: Mapping[str, str]) -> Reader:
+    """negspaCy (NegEx) with its clinical terms on blank English: sentences end at full stops.
+
+    Present is what is not negated; NegEx knows no uncertainty and no history.
+    """
+    import negspacy.negation  # registers negex
+    import spacy
+    from negspacy.termsets import termset
+
+    nlp = spacy.blank("en")
+    nlp.add_pipe("sentencizer")
+    ruler = nlp.add_pipe("entity_ruler", config={"phrase_matcher_attr": "LOWER"})
+    ruler.add_patterns([{"pattern": wording, "label": label} for wording, label in labels.items()])
+    nlp.add_pipe("negex", config={"neg_termset": termset("en_clinical").get_patterns()})
+    return lambda text: {found.label_ for found in nlp(text).ents if not found._.negex}
+
+
+def corpa_reader(labels: Mapping[str, str]) -> Reader:
+    """After the description of CoRPA's matcher, written anew; no line of the original was seen.
+
+    A sentence that starts with 'no' is dropped, one with 'without' is cut there. Wordings are compared with
+    single words, so one of several words never matches.
+    """
+
+    def read(text: str) -> set[str]:
+        found = set()
+        for sentence in re.split(r"[.?!\n]", text.lower()):
+            words = re.findall(r"[a-z]+", sentence)
+            asserted = itertools.takewhile(lambda word: word not in ("no", "without"), words)
+            found |= {labels[word] for word in asserted if word in labels}
+        return found
+
+    return read
+
+
+READERS = {"medspacy": medspacy_reader, "negspacy": negspacy_reader, "corpa": corpa_reader}
+
+
+def labels_of(vocabulary: Mapping[str, list[str]]) -> dict[str, str]:
+    """Wording -> its label; spaCy gives a span one label, so concepts that share a wording are joined."""
+    concepts = defaultdict(list)
+    for concept, wordings in vocabulary.items():
+        for wording in wordings:
+            concepts[wording].append(concept)
+    return {wording: SHARED.join(names) for wording, names in concepts.items()}
+
+
+def main() -> None:
+    """Write what the peer finds, print the seconds."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("texts", type=Path)
+    parser.add_argument("vocabulary", type=Path)
+    parser.add_argument("found", type=Path)
+    parser.add_argument("--peer", choices=READERS, required=True)
+    parser.add_argument("--passes", type=int, default=1, help="timed passes; the fastest counts")
+    arguments = parser.parse_args()
+    rows = [json.loads(line) for line in arguments.texts.read_text(encoding="utf-8").splitlines()]
+    read = READERS[arguments.peer](labels_of(json.loads(arguments.vocabulary.read_text(encoding="utf-8"))))
+    read(rows[0]["text"])
+    seconds = []
+    for _ in range(arguments.passes):
+        start = time.process_time()
+        found = [read(row["text"]) for row in rows]
+        seconds.append(time.process_time() - start)
+    with arguments.found.open("w", encoding="utf-8") as out:
+        for row, labels in zip(rows, found, strict=True):
+            concepts = sorted({name for label in labels for name in label.split(SHARED)})
+            out.write(json.dumps({"id": row["id"], "concepts": concepts}) + "\n")
+    print(json.dumps({"seconds": min(seconds), "n_texts": len(rows)}))
+
+
+if __name__ == "__main__":
+    main()
