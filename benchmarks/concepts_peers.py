@@ -15,6 +15,7 @@ import re
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 #: A text -> the labels of what it calls present. A label is one or more concepts joined by SHARED.
@@ -22,15 +23,18 @@ Reader = Callable[[str], set[str]]
 SHARED = "+"
 
 
-def medspacy_reader(labels: Mapping[str, str]) -> Reader:
+def medspacy_reader(labels: Mapping[str, str], sentencizer: bool = False) -> Reader:
     """medspaCy as it loads: its tokenizer, PyRuSH sentences, TargetMatcher, ConText with the default rules.
 
-    Present is what is not negated, uncertain, hypothetical, historical or of the family.
+    Present is what is not negated, uncertain, hypothetical, historical or of the family. Nearly all the time
+    goes into PyRuSH; ``sentencizer`` puts spaCy's full stops in its place, so that ConText itself is seen.
     """
     import medspacy
     from medspacy.ner import TargetRule
 
     nlp = medspacy.load()
+    if sentencizer:
+        nlp.replace_pipe("medspacy_pyrush", "sentencizer")
     rules = [TargetRule(wording, label) for wording, label in labels.items()]
     nlp.get_pipe("medspacy_target_matcher").add(rules)
     return lambda text: {found.label_ for found in nlp(text).ents if not found._.any_context_attributes}
@@ -71,7 +75,12 @@ def corpa_reader(labels: Mapping[str, str]) -> Reader:
     return read
 
 
-READERS = {"medspacy": medspacy_reader, "negspacy": negspacy_reader, "corpa": corpa_reader}
+READERS: dict[str, Callable[[Mapping[str, str]], Reader]] = {
+    "medspacy": medspacy_reader,
+    "medspacy_sentencizer": partial(medspacy_reader, sentencizer=True),
+    "negspacy": negspacy_reader,
+    "corpa": corpa_reader,
+}
 
 
 def labels_of(vocabulary: Mapping[str, list[str]]) -> dict[str, str]:

@@ -39,6 +39,7 @@ class Mention:
         text: that span.
         laterality: left, right, bilateral, or None where no side is said.
         severity: small, mild, moderate, large, or None.
+        location: upper, middle, lower, lingula, apex, base, perihilar, retrocardiac, peripheral, diffuse, or None.
         section: findings, impression, or body where no heading says which.
     """
 
@@ -49,6 +50,7 @@ class Mention:
     text: str
     laterality: str | None
     severity: str | None
+    location: str | None
     section: str
 
 
@@ -90,8 +92,8 @@ def annotate(report: str | None, vocabulary: Vocabulary, policy: str | None = No
     if report is None or found is None:
         return Annotation(ConceptVector(unknown=frozenset(vocabulary.concepts)), (), False)
     mentions = tuple(
-        Mention(name, STATE_NAMES[state], start, end, report[start:end], side, severity, section)
-        for section, (name, start, end, state, side, severity, _) in found
+        Mention(name, STATE_NAMES[state], start, end, report[start:end], side, severity, location, section)
+        for section, (name, start, end, state, side, severity, location, _) in found
     )
     return Annotation(collapse(((m.concept, m.state) for m in mentions), vocabulary), mentions, True)
 

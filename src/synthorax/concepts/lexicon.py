@@ -43,6 +43,7 @@ class Kind(IntEnum):
     COMMA = 17
     EXCLUDER = 18
     SHADOW = 19
+    LOCATION = 20
 
 
 #: One action: the kind, and the concept, side or pair it speaks of.
@@ -100,9 +101,14 @@ def lexicon(vocabulary: Vocabulary) -> Lexicon:
     for name, kind in _SCOPE_KINDS.items():
         for entry in words[name]:
             add(expand(entry), kind)
-    for kind, name in ((Kind.SIDE, "laterality"), (Kind.SEVERITY, "severity")):
+    traits = {"laterality": Kind.SIDE, "severity": Kind.SEVERITY, "locations": Kind.LOCATION}
+    for name, kind in traits.items():
         for value, entries in words[name].items():
             add(entries, kind, value)
+    for value, entries in words["lobes"].items():
+        side, location = value.split()
+        add(entries, Kind.SIDE, side)
+        add(entries, Kind.LOCATION, location)
     for name, concept in vocabulary.by_name.items():
         add(concept.not_phrases, Kind.SHADOW)
         add(concept.phrases, Kind.CONCEPT, name)
@@ -111,6 +117,10 @@ def lexicon(vocabulary: Vocabulary) -> Lexicon:
         for number, (left, right) in enumerate(concept.together):
             add(left, Kind.PART, (name, number, 0))
             add(right, Kind.PART, (name, number, 1))
+    verbs = {verb for entry in words["verbs"] for verb in expand(entry)}
+    for phrase, entry in meaning.items():  # 'has increased' is also the verb of its clause
+        if any(kind == Kind.CONTINUES for kind, _ in entry) and phrase.split()[0] in verbs:
+            entry.insert(0, (Kind.VERB, None))
     negations = sorted(
         (p for entry in words["negation_before"] for p in expand(entry)), key=len, reverse=True
     )

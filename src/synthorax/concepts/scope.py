@@ -26,12 +26,32 @@ TRAIT_REACH = 32
 EXCLUDER_REACH = 45
 
 #: A found mention, mutable while the walk goes on.
-CONCEPT, START, END, STATE, SIDE, SEVERITY, CAUTIOUS = range(7)
+CONCEPT, START, END, STATE, SIDE, SEVERITY, LOCATION, CAUTIOUS = range(8)
 Found = list
 
 _OF_AN_ORGAN = re.compile(r" (?:in|of|within|from|at) (?:the |a )?(?:left |right )?")
+#: What may stand between a finding and its place: 'nodule is present in the left upper lobe'.
+_PLACED = re.compile(
+    r"(?: (?:is|are|seen|visible|demonstrated|located|present|noted|new|still|again|of|in|at|on|within|involving|occupying|the|both|left|right|lung|persists?)){1,7}"
+)
 _PARTING = frozenset(("or", "and", "with", "fracture"))
 _JOINS = (" or ", " nor ")
+_ENDS = ".;,"
+_PLURALS = (" are ", " were ")
+#: After an insertion between commas the statement goes on: 'The heart, as before, remains enlarged.'
+_GOES_ON = (
+    " is ",
+    " are ",
+    " was ",
+    " were ",
+    " has ",
+    " have ",
+    " remains ",
+    " remain ",
+    " appears ",
+    " of ",
+)
+INSERTION_AT_MOST = 60
 # plain integers: comparing them is what the walk does most
 CAUTIOUS_SAID, PART = int(Kind.CAUTIOUS), int(Kind.PART)
 NEGATION_BEFORE, NEGATION_AFTER = int(Kind.NEGATION_BEFORE), int(Kind.NEGATION_AFTER)
@@ -48,7 +68,7 @@ ORGAN, EXCLUDER, SIDE_SAID, SEVERITY_SAID = (
     int(Kind.SIDE),
     int(Kind.SEVERITY),
 )
-STOP, COMMA = int(Kind.STOP), int(Kind.COMMA)
+PLACE, STOP, COMMA = int(Kind.LOCATION), int(Kind.STOP), int(Kind.COMMA)
 
 
 def find_mentions(text: str, lexicon: Lexicon, unremarkable: str, offset: int = 0) -> list[Found]:
@@ -62,31 +82,44 @@ def find_mentions(text: str, lexicon: Lexicon, unremarkable: str, offset: int = 
     """
     out: list[Found] = []
     actions, size = lexicon.actions, len(text)
-    sentence = clause = listed = 0
+    sentence = clause = listed = series = inserted = 0
+    is_verbless = True
     negation = uncertainty = history = comma = organ = -1
     joined = False
-    side = severity = None
-    side_at = severity_at = -1
+    side = severity = place = None
+    side_at = severity_at = place_at = -1
     parts: list[tuple[str, int, int, int, int]] = []
+    before = (0, 0, parts)
     excluders: list[tuple[str, int]] = []
 
     for pattern, start, end in lexicon.automaton.find_matches_as_indexes(text):
         todo = actions[pattern]
         kind = todo[0][0]
         if kind == COMMA:
+            if (
+                0 <= comma
+                and start - comma <= INSERTION_AT_MOST
+                and len(out) == inserted
+                and text.startswith(_GOES_ON, end)
+            ):
+                clause, listed, parts = before
+                comma = -1
+                continue
+            before, inserted = (clause, listed, parts[:]), len(out)
             comma = start
             joined = text.startswith(_JOINS, end)
             clause = listed if joined else len(out)
             history = -1
             parts.clear()
-            side = severity = None
+            side = severity = place = None
             continue
         if kind == STOP:
             if end < size and text[end] != " ":  # a decimal, or an abbreviation
                 continue
-            sentence = clause = listed = len(out)
+            sentence = clause = listed = series = len(out)
+            is_verbless = True
             negation = uncertainty = history = comma = organ = -1
-            side = severity = None
+            side = severity = place = None
             parts.clear()
             excluders.clear()
             continue
@@ -135,15 +168,24 @@ def find_mentions(text: str, lexicon: Lexicon, unremarkable: str, offset: int = 
                         first + offset,
                         last + offset,
                         state,
-                        side if side and start - side_at <= TRAIT_REACH else None,
-                        severity if severity and start - severity_at <= TRAIT_REACH else None,
+                        side if side and first - side_at <= TRAIT_REACH else None,
+                        severity if severity and first - severity_at <= TRAIT_REACH else None,
+                        place if place and first - place_at <= TRAIT_REACH else None,
                         kind == CAUTIOUS_SAID,
                     ]
                 )
             elif kind == NEGATION_BEFORE:
+                if (
+                    (end >= size or text[end] in _ENDS)
+                    and len(out) > clause
+                    and out[-1][END] - offset == start - 1
+                ):
+                    out[-1][STATE] = NEGATED  # 'Pneumothorax: no.'
+                    continue
                 negation = end
                 comma = -1
             elif kind == VERB:
+                is_verbless = False
                 if negation >= 0 and comma >= 0 and not joined:
                     negation = -1
                     for mention in reversed(out):
@@ -154,8 +196,9 @@ def find_mentions(text: str, lexicon: Lexicon, unremarkable: str, offset: int = 
                 listed = clause if joined else len(out) if comma < 0 else clause
             elif kind == TERMINATOR:
                 negation = uncertainty = history = -1
-                clause = listed = len(out)
-                side = severity = None
+                clause = listed = series = len(out)
+                is_verbless = True
+                side = severity = place = None
             elif kind == NEW_STATEMENT:
                 if comma >= 0 and start - comma <= 2:
                     negation = uncertainty = -1
@@ -165,15 +208,24 @@ def find_mentions(text: str, lexicon: Lexicon, unremarkable: str, offset: int = 
                     payload = "bilateral"
                 side, side_at = payload, end
                 if (
-                    len(out) > clause
+                    len(out) > sentence
                     and out[-1][SIDE] is None
-                    and text[:start].endswith(("on the ", "at the ", "in the "))
+                    and _PLACED.fullmatch(text, out[-1][END] - offset, start - 1)
                 ):
                     out[-1][SIDE] = payload
             elif kind == SEVERITY_SAID:
                 severity, severity_at = payload, end
+            elif kind == PLACE:
+                place, place_at = payload, end
+                if (
+                    len(out) > sentence
+                    and out[-1][LOCATION] is None
+                    and _PLACED.fullmatch(text, out[-1][END] - offset, start - 1)
+                ):
+                    out[-1][LOCATION] = payload
             elif kind == NEGATION_AFTER:
-                for mention in out[clause:]:
+                is_list = is_verbless and text.startswith(_PLURALS, start - 1)
+                for mention in out[series if is_list else clause :]:  # 'A, B, and C are not seen'
                     mention[STATE] = NEGATED
             elif kind == UNCERTAINTY_BEFORE:
                 if comma >= 0:

@@ -30,7 +30,7 @@ def lines_of(annotation: Annotation, vocabulary: Vocabulary) -> list[str]:
     """One line a mention, then the concepts and labels that follow."""
     lines = [
         f"{mention.start:>5}-{mention.end:<5} {mention.concept:<22} {mention.state:<11} "
-        f"{' '.join(filter(None, (mention.laterality, mention.severity))):<16} {mention.section:<11} "
+        f"{' '.join(filter(None, (mention.laterality, mention.severity, mention.location))):<22} {mention.section:<11} "
         f"{' '.join(mention.text.split())}"
         for mention in annotation.mentions
     ]

@@ -22,6 +22,7 @@ EVIDENCE = pl.List(
             "text": pl.String,
             "laterality": pl.String,
             "severity": pl.String,
+            "location": pl.String,
             "section": pl.String,
         }
     )
