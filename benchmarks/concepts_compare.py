@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -39,10 +39,10 @@ PEERS = {
     "medspacy": "medspaCy ConText, as it loads",
     "medspacy_sentencizer": "medspaCy ConText, sentences by spaCy",
     "negspacy": "negspaCy, `en_clinical`",
-    "corpa": "after the description of CoRPA's matcher",
+    "corpa": "words, 'no' and 'without', after the description of CoRPA's matcher",
 }
-#: Texts by id and the passes -> the present concepts by id, and the seconds of the fastest pass.
-Labeller = Callable[[Mapping[str, str], int], tuple[dict[str, frozenset[str]], float]]
+#: The present concepts by the text's id, and the seconds of the fastest pass.
+Found = tuple[dict[str, frozenset[str]], float]
 
 
 def usable_text(report: str) -> str:
@@ -74,7 +74,7 @@ def peers_python(folder: Path, python: str) -> Path:
 
 def read_by_peer(
     texts: Mapping[str, str], passes: int, *, peer: str, python: Path, vocabulary: Vocabulary
-) -> tuple[dict[str, frozenset[str]], float]:
+) -> Found:
     """What a peer finds, in a process of its own."""
     script = Path(__file__).with_name("concepts_peers.py")
     threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
@@ -91,9 +91,7 @@ def read_by_peer(
     return {row["id"]: frozenset(row["concepts"]) for row in rows}, json.loads(run.stdout)["seconds"]
 
 
-def read_by_synthorax(
-    texts: Mapping[str, str], passes: int, *, vocabulary: Vocabulary
-) -> tuple[dict[str, frozenset[str]], float]:
+def read_by_synthorax(texts: Mapping[str, str], passes: int, *, vocabulary: Vocabulary) -> Found:
     """What ``annotate`` finds under the policy in force, in this process."""
     annotate(next(iter(texts.values())), vocabulary)
     seconds = []
@@ -133,27 +131,27 @@ def main() -> None:
     right = {str(number): set(vocabulary.ordered(trap["present"])) for number, trap in enumerate(traps)}
 
     python = peers_python(arguments.peers_env, arguments.peers_python)
-    ours: Labeller = partial(read_by_synthorax, vocabulary=vocabulary)
+    ours = partial(read_by_synthorax, vocabulary=vocabulary)
     peer = partial(read_by_peer, python=python, vocabulary=vocabulary)
     labellers = {f"synthorax, policy `{vocabulary.policy}`": ours}
     labellers |= {title: partial(peer, peer=name) for name, title in PEERS.items()}
-    table = [
-        "| labeller | macro-F1 [95 %] | traps right | reports a second | synthorax's speed over it | reports timed |",
-        "| --- | --- | --- | --- | --- | --- |",
-    ]
-    fastest = None
+    columns = ("labeller", "macro-F1 [95 %]", "traps right", "reports a second", "synthorax is faster by")
+    table, own = [f"| {' | '.join(columns)} |", "| --- " * len(columns) + "|"], 0.0
     for title, read in labellers.items():
         found, seconds = read(reports, arguments.passes)
-        fastest = fastest or seconds
+        own = own or seconds
         told = read(sentences, 1)[0] if traps else {}
-        whole = {key: vocabulary.suppressed(ConceptVector(present)).present for key, present in told.items()}
-        n_right = sum(whole[key] == present for key, present in right.items())
+        n_right = sum(
+            vocabulary.suppressed(ConceptVector(told[key])).present == right[key] for key in sentences
+        )
         share = f"{n_right} of {len(traps)} ({n_right / len(traps):.0%})" if traps else "-"
-        speeds = f"{len(reports) / seconds:,.0f} | {seconds / fastest:,.1f} | {len(reports):,}"
+        speeds = f"{len(reports) / seconds:,.0f} | {seconds / own:.1f}"
         table.append(f"| {title} | {macro_f1(found, gold, vocabulary)} | {share} | {speeds} |")
-    print("\n".join(table))
+    note = f"{len(reports):,} reports on one core; vocabulary `{vocabulary.name}`; {', '.join(PINS)}."
+    text = "\n".join([*table, "", note])
+    print(text)
     if arguments.out:
-        arguments.out.write_text("\n".join(table) + "\n", encoding="utf-8")
+        arguments.out.write_text(text + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -35,10 +35,19 @@ def main() -> None:
         )
     vocabulary = Vocabulary.load(arguments.vocabulary, arguments.policy)
     studies, _ = read_studies(archive, "openi")
-    scores = label_scores(annotate_studies(studies, vocabulary), pl.read_csv(arguments.gold), vocabulary)
+    table, gold = annotate_studies(studies, vocabulary), pl.read_csv(arguments.gold)
+    scores = label_scores(table, gold, vocabulary)
     for row in scores.iter_rows(named=True):
         interval = f"[{row['ci_low']:.3f}, {row['ci_high']:.3f}]"
         print(f"{row['label']:<24} F1 {row['f1']:.3f} {interval}  positives {row['n_positive'] or ''}")
+    flags = [name for name in gold.columns if name.startswith("ambiguous_")]
+    clear = gold.filter(pl.sum_horizontal(flags) == 0)
+    macro = label_scores(table, clear, vocabulary, n_bootstrap=1)["f1"][-1]
+    print(f"{'macro, ambiguous dropped':<24} F1 {macro:.3f}  of {clear.height} reports")
+    fold = (pl.col("text_group").str.slice(0, 8).str.to_integer(base=16) % 5).alias("fold")
+    parts = gold.with_columns(fold).partition_by("fold")
+    folds = [label_scores(table, part, vocabulary, n_bootstrap=1)["f1"][-1] for part in parts]
+    print(f"{'macro of five folds':<24} F1 {sum(folds) / 5:.3f}  {' '.join(f'{x:.3f}' for x in sorted(folds))}")
     reports = studies["report"].to_list()
     print(
         f"{max(reports_per_second(reports, vocabulary) for _ in range(arguments.repeats)):.0f} reports/s on one core, no cache"

@@ -45,7 +45,7 @@ def negspacy_reader(labels: Mapping[str, str]) -> Reader:
 
     Present is what is not negated; NegEx knows no uncertainty and no history.
     """
-    import negspacy.negation  # registers negex
+    import negspacy.negation  # noqa: F401  registers negex
     import spacy
     from negspacy.termsets import termset
 
@@ -58,10 +58,10 @@ def negspacy_reader(labels: Mapping[str, str]) -> Reader:
 
 
 def corpa_reader(labels: Mapping[str, str]) -> Reader:
-    """After the description of CoRPA's matcher, written anew; no line of the original was seen.
+    """After the description of CoRPA's matcher, written anew from that.
 
-    A sentence that starts with 'no' is dropped, one with 'without' is cut there. Wordings are compared with
-    single words, so one of several words never matches.
+    A sentence counts up to its first 'no' or 'without': one that starts with 'no' is dropped, what follows
+    'without' is cut. Wordings are compared with single words, so one of several words never matches.
     """
 
     def read(text: str) -> set[str]:
