@@ -47,7 +47,9 @@ def main() -> None:
     fold = (pl.col("text_group").str.slice(0, 8).str.to_integer(base=16) % 5).alias("fold")
     parts = gold.with_columns(fold).partition_by("fold")
     folds = [label_scores(table, part, vocabulary, n_bootstrap=1)["f1"][-1] for part in parts]
-    print(f"{'macro of five folds':<24} F1 {sum(folds) / 5:.3f}  {' '.join(f'{x:.3f}' for x in sorted(folds))}")
+    print(
+        f"{'macro of five folds':<24} F1 {sum(folds) / 5:.3f}  {' '.join(f'{x:.3f}' for x in sorted(folds))}"
+    )
     reports = studies["report"].to_list()
     print(
         f"{max(reports_per_second(reports, vocabulary) for _ in range(arguments.repeats)):.0f} reports/s on one core, no cache"

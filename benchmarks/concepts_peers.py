@@ -4,8 +4,8 @@
 
 Runs in the peers' own environment and imports nothing of synthorax; concepts_compare.py makes both. TEXTS has one
 ``{"id", "text"}`` a line, VOCABULARY maps a concept to its wordings, FOUND gets ``{"id", "concepts"}`` a line.
-Prints one JSON line: ``seconds`` of this process's own time over all texts, the fastest of the passes, one thread;
-loading and a first text are not counted.
+Prints one JSON line: ``seconds`` of this process's own time for one pass over all texts, one thread, the mean of the
+passes; loading and a first text are not counted.
 """
 
 import argparse
@@ -99,21 +99,21 @@ def main() -> None:
     parser.add_argument("vocabulary", type=Path)
     parser.add_argument("found", type=Path)
     parser.add_argument("--peer", choices=READERS, required=True)
-    parser.add_argument("--passes", type=int, default=1, help="timed passes; the fastest counts")
+    parser.add_argument("--at-least-s", type=float, default=0, help="passes are repeated until then")
     arguments = parser.parse_args()
     rows = [json.loads(line) for line in arguments.texts.read_text(encoding="utf-8").splitlines()]
     read = READERS[arguments.peer](labels_of(json.loads(arguments.vocabulary.read_text(encoding="utf-8"))))
     read(rows[0]["text"])
-    seconds = []
-    for _ in range(arguments.passes):
-        start = time.process_time()
+    passes, start = 0, time.process_time()
+    while not passes or time.process_time() - start < arguments.at_least_s:
         found = [read(row["text"]) for row in rows]
-        seconds.append(time.process_time() - start)
+        passes += 1
+    seconds = (time.process_time() - start) / passes
     with arguments.found.open("w", encoding="utf-8") as out:
         for row, labels in zip(rows, found, strict=True):
             concepts = sorted({name for label in labels for name in label.split(SHARED)})
             out.write(json.dumps({"id": row["id"], "concepts": concepts}) + "\n")
-    print(json.dumps({"seconds": min(seconds), "n_texts": len(rows)}))
+    print(json.dumps({"seconds": seconds, "n_texts": len(rows)}))
 
 
 if __name__ == "__main__":

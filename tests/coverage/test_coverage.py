@@ -124,7 +124,8 @@ def test_rates_by_group():
         {"study_id": ["0", "1", "2"], "source": "x", "view_position": "PA", "sex": ["F", "F", None],
          "age": [17.9, 40.0, 90.0]}
     )  # fmt: skip
-    groups = coverage_by_group(table, studies, CORPA).filter(pl.col("name") == "mass")
+    found = coverage_by_group(table, studies, CORPA)
+    groups = found.filter(pl.col("combination") == ["mass"])
     rates = {(g, v): (c, n) for g, v, c, n in groups.select("group", "value", "count", "n_known").iter_rows()}
     assert rates["sex", "F"] == (1, 2) and rates["sex", "unknown"] == (0, 0)
     assert rates["age_group", "under 18"] == (1, 1) and rates["age_group", "40-59"] == (0, 1)

@@ -37,20 +37,18 @@ def annotate(
     format: FormatOption = None,
     vocabulary: VocabularyOption = "corpa",
     policy: PolicyOption = "strict",
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; default: all cores.")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 where a row was rejected.")] = False,
 ) -> None:
     """Write a 0/1/NULL column for every concept and label of every film, with the evidence spans."""
-    from synthorax.concepts import Vocabulary, annotate_studies, write_concepts
-    from synthorax.concepts.reading import read_studies
-    from synthorax.concepts.studies_table import Outcome
+    from synthorax.concepts.reading import find_studies
+    from synthorax.concepts.streaming import annotate_to
     from synthorax.files import atomic
 
-    words = Vocabulary.load(vocabulary, policy)
-    frame, rejected = read_studies(studies, format)
-    table = annotate_studies(frame, words)
-    write_concepts(table, out, words, vocabulary)
-    typer.echo(f"{table.height} films: {out}")
-    typer.echo(Outcome.of(table).sentence())
+    found, rejected = find_studies(studies, format)
+    outcome = annotate_to(found, out, vocabulary, policy, workers=workers)
+    typer.echo(f"{outcome.n_rows} films: {out}")
+    typer.echo(outcome.sentence())
     if rejected.height:
         listed = out.with_name(f"{out.stem}.rejected.csv")
         with atomic(listed) as temporary:
@@ -121,22 +119,40 @@ def coverage(
     order: Annotated[int, typer.Option(help="Largest combinations: 1 singles, 2 pairs, 3 triples.")] = 3,
     rare_below: Annotated[int, typer.Option(help="Fewer films than this is rare.")] = 10,
     note: Annotated[str, typer.Option(help="A sentence for the head of the page.")] = "",
+    with_reports: Annotated[
+        bool,
+        typer.Option("--with-reports", help="Link gaps to example reports: the page then holds their text."),
+    ] = False,
 ) -> None:
     """Rank what never or rarely occurs together, clinically possible combinations only, as table and page."""
+    import polars as pl
+
     from synthorax.concepts import read_concepts
+    from synthorax.coverage import conflicts, coverage_by_group, gaps, whole_vectors, write_page
     from synthorax.coverage import coverage as cover
-    from synthorax.coverage import coverage_by_group, gaps, write_page
     from synthorax.files import atomic
     from synthorax.studies import read_manifest
 
     table, words = read_concepts(concepts, vocabulary)
     covered = cover(table, words, order, rare_below)
-    groups = None if studies is None else coverage_by_group(table, read_manifest(studies), words)
-    tables = {"coverage.parquet": covered} | ({} if groups is None else {"coverage_by_group.parquet": groups})
+    manifest = None if studies is None else read_manifest(studies)
+    groups = None if manifest is None else coverage_by_group(table, manifest, words, order)
+    tables = {
+        "coverage.parquet": covered,
+        "vectors.parquet": whole_vectors(table, words),
+        "conflicts.parquet": conflicts(table, words),
+        "coverage_by_group.parquet": groups,
+    }
+    reports = {}
+    if manifest is not None and with_reports:
+        kept = manifest.filter(pl.col("report").is_not_null())
+        reports = dict(zip(kept["study_id"], kept["report"], strict=True))
     for name, frame in tables.items():
+        if frame is None:
+            continue
         with atomic(out / name) as temporary:
             frame.write_parquet(temporary)
-    write_page(covered, words, out / "coverage.html", table.height, groups=groups, note=note)
+    write_page(covered, words, out / "coverage.html", table, groups=groups, reports=reports, note=note)
     found = gaps(covered)
     never = int((found["status"] == "never").sum())
     typer.echo(f"{table.height} films, {covered['is_valid'].sum()} combinations that can occur")

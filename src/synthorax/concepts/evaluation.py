@@ -62,7 +62,8 @@ def label_scores(
             )
     for flag, kept in (("exclude", 0), ("has_text", 1)):
         gold = gold.filter(pl.col(flag) == kept) if flag in gold.columns else gold
-    both = gold.join(table.unique("study_id", keep="first"), left_on="report_id", right_on="study_id")
+    distinct = table.unique("study_id", keep="first", maintain_order=True)
+    both = gold.join(distinct, left_on="report_id", right_on="study_id", maintain_order="left")
     if both.is_empty():
         raise InputError(
             "no report_id of the gold is a study_id of the table; expected ids such as CXR1 in both."

@@ -20,31 +20,40 @@ def read_studies(path: Path | str, format: str | None = None) -> tuple[pl.DataFr
     Raises:
         InputError: no such file or format, or a table without the columns.
     """
+    found, rejected = find_studies(path, format)
+    return (found if isinstance(found, pl.DataFrame) else scan_table(found).collect()), rejected
+
+
+def find_studies(path: Path | str, format: str | None = None) -> tuple[pl.DataFrame | Path, pl.DataFrame]:
+    """As :func:`read_studies`, but a mere table of reports stays on disk: its checked path is given back."""
     from synthorax.studies import REJECTED, import_studies, read_manifest
 
     if format is not None:
         found = import_studies(path, format, views=ALL_VIEWS)
         return found.frame, found.rejected
-    path = Path(path)
+    path, nothing = Path(path), pl.DataFrame(schema=REJECTED)
     if not path.is_file():
         raise InputError(
             f"{path} is no file; expected a manifest (.parquet or .csv). Make it with 'synthorax studies import', "
             "or name the set's --format."
         )
-    readers = {
-        ".parquet": pl.read_parquet,
-        ".csv": lambda p: pl.read_csv(p, schema_overrides={"study_id": pl.String}),
-    }
-    if path.suffix not in readers:
+    if path.suffix not in (".parquet", ".csv"):
         raise InputError(f"{path} ends in {path.suffix!r}; expected .parquet or .csv. Convert the table.")
     try:
-        frame = readers[path.suffix](path)
-    except pl.exceptions.PolarsError as error:
+        columns = scan_table(path).collect_schema().names()
+    except (pl.exceptions.PolarsError, OSError) as error:
         raise InputError(f"{path} cannot be read as a table ({error}). Write it again.") from error
-    if "file_name" in frame.columns:
-        frame = read_manifest(path)
-    elif not {"study_id", "report"} <= set(frame.columns):
+    if "file_name" in columns:
+        return read_manifest(path), nothing
+    if not {"study_id", "report"} <= set(columns):
         raise InputError(
-            f"{path} has the columns {', '.join(frame.columns)}; expected study_id and report, or a manifest."
+            f"{path} has the columns {', '.join(columns)}; expected study_id and report, or a manifest."
         )
-    return frame, pl.DataFrame(schema=REJECTED)
+    return path, nothing
+
+
+def scan_table(path: Path) -> pl.LazyFrame:
+    """A .parquet or .csv table, not read yet; study ids are text."""
+    if path.suffix == ".csv":
+        return pl.scan_csv(path, schema_overrides={"study_id": pl.String})
+    return pl.scan_parquet(path)

@@ -97,7 +97,7 @@ def find_mentions(text: str, lexicon: Lexicon, unremarkable: str, offset: int = 
         kind = todo[0][0]
         if kind == COMMA:
             if (
-                0 <= comma
+                comma >= 0
                 and start - comma <= INSERTION_AT_MOST
                 and len(out) == inserted
                 and text.startswith(_GOES_ON, end)

@@ -107,11 +107,18 @@ class Outcome:
     labels: int
     nothing: int
 
+    @property
+    def n_rows(self) -> int:
+        return self.report + self.labels + self.nothing
+
     @classmethod
     def of(cls, table: pl.DataFrame) -> "Outcome":
         """Counted in a table of :func:`annotate_studies`."""
         counts = [int((table["concepts_from"] == origin).sum()) for origin in (REPORT, LABELS, NOTHING)]
         return cls(*counts)
+
+    def __add__(self, other: "Outcome") -> "Outcome":
+        return Outcome(self.report + other.report, self.labels + other.labels, self.nothing + other.nothing)
 
     def sentence(self) -> str:
         """In one sentence, with what to do about rows that gave nothing."""

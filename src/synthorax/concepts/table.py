@@ -108,10 +108,12 @@ def write_concepts(
 ) -> None:
     """Write concepts.parquet; the vocabulary's name (or file) and policy go into the Parquet metadata."""
     with atomic(path) as temporary:
-        source = vocabulary_source or vocabulary.name
-        table.write_parquet(
-            temporary, metadata={"synthorax_vocabulary": source, "synthorax_policy": vocabulary.policy}
-        )
+        table.write_parquet(temporary, metadata=metadata_of(vocabulary, vocabulary_source))
+
+
+def metadata_of(vocabulary: Vocabulary, source: str | None = None) -> dict[str, str]:
+    """What a concept table's Parquet metadata says of the vocabulary: its name (or file) and policy."""
+    return {"synthorax_vocabulary": source or vocabulary.name, "synthorax_policy": vocabulary.policy}
 
 
 def read_concepts(path: Path | str, vocabulary: str | None = None) -> tuple[pl.DataFrame, Vocabulary]:

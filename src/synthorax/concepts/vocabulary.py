@@ -99,6 +99,7 @@ class Vocabulary:
         never_together: sets of concepts that cannot occur in one film; ``*`` stands for any other concept that
             is not neutral.
         seldom_together: sets of concepts that can hardly occur in one film; ``not x`` stands for x being absent.
+        denied_with: pairs of a finding and one that hardly lacks beside it, on the same side.
         parents: label -> the label that it is a kind of, and that holds where it holds.
         label_columns: what a set's own labels mean; None where the vocabulary does not say.
         policies: the named policies; ``policy`` is the one in force.
@@ -109,6 +110,7 @@ class Vocabulary:
     labels: tuple[str, ...]
     never_together: tuple[frozenset[str], ...] = field(repr=False)
     seldom_together: tuple[frozenset[str], ...] = field(repr=False)
+    denied_with: tuple[tuple[str, str], ...] = field(repr=False)
     parents: Mapping[str, str] = field(repr=False)
     policies: Mapping[str, Policy] = field(repr=False)
     label_columns: LabelColumns | None = field(default=None, repr=False)

@@ -64,6 +64,7 @@ class _VocabularyEntry(_Strict):
     parents: dict[str, str] = Field(default_factory=dict)
     never_together: list[list[str]] = Field(default_factory=list)
     seldom_together: list[list[str]] = Field(default_factory=list)
+    denied_with: list[tuple[str, str]] = Field(default_factory=list)
     policies: dict[str, _PolicyEntry]
     label_columns: _LabelColumnsEntry | None = None
 
@@ -113,6 +114,7 @@ def read_vocabulary(path: Path) -> Vocabulary:
         labels=tuple(entry.labels),
         never_together=tuple(frozenset(rule) for rule in entry.never_together),
         seldom_together=tuple(frozenset(rule) for rule in entry.seldom_together),
+        denied_with=tuple(entry.denied_with),
         parents=entry.parents,
         policies=policies,
         label_columns=_label_columns(entry.label_columns),
@@ -194,6 +196,9 @@ def _check_names(path: Path, node: yaml.Node, entry: _VocabularyEntry) -> None:
     for number, rule in enumerate(entry.seldom_together):
         for position, name in enumerate(rule):
             known(("seldom_together", number, position), name.removeprefix("not "), entry.concepts)
+    for number, pair in enumerate(entry.denied_with):
+        for position, name in enumerate(pair):
+            known(("denied_with", number, position), name, entry.concepts)
     for label, parent in entry.parents.items():
         known(("parents",), label, entry.labels)
         known(("parents", label), parent, entry.labels)

@@ -19,6 +19,10 @@ FORMATS = {
         "mimic_cxr", ("reports", "mimic_iv", "labeler"), "MIMIC-CXR-JPG (or MIMIC-CXR) as published"
     ),
     "chexpert": Format("chexpert", (), "CheXpert: train.csv, valid.csv and the films they name"),
+    "mimic-cxr-reports": Format("mimic_reports", (), "MIMIC-CXR's reports (s*.txt) without films"),
+    "chexpert-plus": Format(
+        "chexpert_plus", (), "CheXpert Plus: df_chexpert_plus_*.csv, with or without films"
+    ),
     "dicom": Format("dicom_tree", ("reports",), "a tree of DICOM radiographs"),
     "folder": Format("folder", ("table", "reports"), "a folder of films, with a CSV where there is one"),
     "manifest": Format("own_manifest", (), "a table in the manifest's own columns (.parquet or .csv)"),
