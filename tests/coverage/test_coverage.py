@@ -6,9 +6,18 @@ import numpy as np
 import polars as pl
 import pytest
 
-from synthorax.concepts import ConceptVector, Vocabulary, concept_columns
+from synthorax.concepts import ConceptVector, Vocabulary, annotate_studies, concept_columns
 from synthorax.concepts.table import columns_of_states
-from synthorax.coverage import compare, coverage, coverage_by_group, distinct_vectors, gaps
+from synthorax.coverage import (
+    compare,
+    conflicts,
+    coverage,
+    coverage_by_group,
+    distinct_vectors,
+    gaps,
+    whole_vectors,
+    write_page,
+)
 from synthorax.coverage.comparison import summary
 from synthorax.errors import InputError
 
@@ -139,3 +148,53 @@ def test_messages():
         coverage(table.drop("label_pneumonia"), CORPA)
     with pytest.raises(InputError, match="has no column 'mass'"):
         coverage(table.drop("mass"), CORPA)
+
+
+def _table_of(*reports):
+    studies = pl.DataFrame({"study_id": [f"s{i}" for i in range(len(reports))], "report": reports})
+    return annotate_studies(studies, CORPA), dict(studies.iter_rows())
+
+
+def test_whole_films_are_counted_and_unusual_ones_are_marked():
+    table, _ = _table_of("Left effusion.", "Effusion on the right.", "Meniscus sign.", "Lungs are clear.")
+    rows = {tuple(r["concepts"]): r for r in whole_vectors(table, CORPA).to_dicts()}
+    assert rows["effusion",]["count"] == 2 and rows["effusion",]["fraction"] == 0.5
+    assert rows["meniscus_sign",]["is_seldom"] and not rows["effusion",]["is_seldom"]
+    assert sum(r["count"] for r in rows.values()) == table.height
+
+
+@pytest.mark.parametrize(
+    ("report", "side"),
+    [
+        ("Small left pleural effusion. No blunting of the left costophrenic angle.", "left"),
+        ("Small left pleural effusion. No blunting of the right costophrenic angle.", None),
+        ("Pleural effusion. No blunting of the costophrenic angles.", "either"),
+        ("Small left pleural effusion. The left costophrenic angle is blunted.", None),
+    ],
+)
+def test_a_denied_companion_on_the_same_side_is_a_conflict(report, side):
+    found = conflicts(_table_of(report)[0], CORPA)
+    assert found["side"].to_list() == ([] if side is None else [side])
+
+
+def test_groups_count_pairs_too():
+    table, _ = _table_of("Effusion. The heart is enlarged.", "Effusion.", "The heart is enlarged.")
+    studies = pl.DataFrame({"study_id": table["study_id"], "sex": ["F", "F", "M"], "source": "x",
+                            "view_position": "PA", "age": [30.0, 70.0, None]})  # fmt: skip
+    found = coverage_by_group(table, studies, CORPA, order=2).filter(
+        combination=["effusion", "enlarged_heart"]
+    )
+    assert {(g, v): c for g, v, c in found.select("group", "value", "count").iter_rows()} == {
+        ("source", "x"): 1, ("view_position", "PA"): 1, ("sex", "F"): 1, ("sex", "M"): 0,
+        ("age_group", "18-39"): 1, ("age_group", "60-79"): 0, ("age_group", "unknown"): 0,
+    }  # fmt: skip
+
+
+def test_the_page_links_gaps_to_reports_and_escapes_them(tmp_path):
+    table, reports = _table_of("Left effusion <script>alert(1)</script>.", "The heart is enlarged.")
+    write_page(coverage(table, CORPA, 2), CORPA, tmp_path / "c.html", table, reports=reports)
+    page = (tmp_path / "c.html").read_text()
+    assert '<mark class="asserted" title="effusion">effusion</mark> &lt;script&gt;' in page
+    assert "<script" not in page and 'href="#s0"' in page
+    write_page(coverage(table, CORPA, 2), CORPA, tmp_path / "d.html", table)
+    assert "alert" not in (tmp_path / "d.html").read_text()

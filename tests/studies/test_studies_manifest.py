@@ -177,7 +177,7 @@ def test_importing_a_manifest_rejects_its_bad_rows_and_goes_on(films):
     [
         (
             {"format": "nhi"},
-            "format is 'nhi'; expected one of chexpert, dicom, folder, hannover, manifest, mimic-cxr",
+            "format is 'nhi'; expected one of chexpert, chexpert-plus, dicom, folder, hannover, manifest, mimic-cxr, mimic-cxr-reports",
         ),
         (
             {"format": "nih"},

@@ -61,3 +61,24 @@ def import_(
         typer.echo(f"note: {note}")
     if strict and found.rejected.height:
         raise typer.Exit(1)
+
+
+@app.command()
+def describe(
+    manifest: Annotated[Path, typer.Argument(help="A manifest made by 'studies import'.")],
+    out: Annotated[Path | None, typer.Option(help="Also write the numbers as JSON.")] = None,
+) -> None:
+    """Print sources, views, sex, age, findings, text lengths and the commonest words of a manifest."""
+    import json
+
+    from synthorax.files import atomic
+    from synthorax.studies import read_manifest
+    from synthorax.studies.description import describe as described
+    from synthorax.studies.description import lines_of
+
+    found = described(read_manifest(manifest))
+    for line in lines_of(found):
+        typer.echo(line)
+    if out is not None:
+        with atomic(out) as temporary:
+            temporary.write_text(json.dumps(found, indent=1) + "\n")

@@ -245,13 +245,14 @@ class Vocabulary:
         labels = {}
         for label, parts in shares.items():
             value = reduce(maximum, parts)
-            unknown = UNKNOWN if label in self._disease_labels else 0.0
+            unknown = UNKNOWN if label in self.disease_labels else 0.0
             labels[label] = value - (is_normal & (value == UNKNOWN)) * unknown
-        labels[self.no_finding_label] = 1 - reduce(maximum, (labels[x] for x in self._disease_labels))
+        labels[self.no_finding_label] = 1 - reduce(maximum, (labels[x] for x in self.disease_labels))
         return {label: labels[label] for label in self.labels}
 
     @cached_property
-    def _disease_labels(self) -> tuple[str, ...]:
+    def disease_labels(self) -> tuple[str, ...]:
+        """The labels that ``No Finding`` excludes: those of findings, and their parents."""
         return tuple(dict.fromkeys(x for name in self.findings for x in self.lineage(self.label_of(name))))
 
     def labels_of(self, vector: ConceptVector) -> dict[str, bool | None]:

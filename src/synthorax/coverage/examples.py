@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import polars as pl
 from markupsafe import Markup, escape
@@ -54,11 +55,11 @@ def examples(
     ]
 
 
-def marked(report: str, evidence: Sequence[Mapping[str, object]]) -> Markup:
+def marked(report: str, evidence: Sequence[Mapping[str, Any]]) -> Markup:
     """The report's text, escaped, with a ``<mark class=STATE>`` around each mention."""
     pieces, position = [], 0
     for mention in sorted(evidence, key=lambda m: (m["start"], -m["end"])):
-        start, end = max(int(mention["start"]), position), int(mention["end"])
+        start, end = max(mention["start"], position), mention["end"]
         if start < end:
             pieces += [escape(report[position:start])]
             pieces += [Markup('<mark class="{}" title="{}">{}</mark>').format(mention["state"], mention["concept"], report[start:end])]  # fmt: skip

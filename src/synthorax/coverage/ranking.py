@@ -39,8 +39,9 @@ def coverage(
     columns = label_columns_of(table, vocabulary)
     labels = combination_counts(distinct_vectors(table, columns, vocabulary.labels), order)
     valid = [vocabulary.is_valid(combination) for combination in concepts["combination"].to_list()]
+    diseases = set(vocabulary.disease_labels)
     label_valid = [
-        len(combination) == 1 or vocabulary.no_finding_label not in combination
+        vocabulary.no_finding_label not in combination or not diseases.intersection(combination)
         for combination in labels["combination"].to_list()
     ]
     both = pl.concat(

@@ -1,5 +1,7 @@
 """Whole vectors, and reports that contradict themselves."""
 
+from typing import Any
+
 import polars as pl
 
 from synthorax.concepts import Vocabulary
@@ -16,7 +18,7 @@ def whole_vectors(table: pl.DataFrame, vocabulary: Vocabulary) -> pl.DataFrame:
         (of all films), ``is_seldom`` (a combination at which a radiologist would hesitate); most frequent first.
     """
     found = distinct_vectors(table, vocabulary.concepts)
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "concepts": [name for name, there in zip(found.names, present, strict=True) if there],
             "n_unknown": int((known == 0).sum()),
