@@ -1,7 +1,7 @@
 """Whole reports: sections, spans, sides, policies, reports without text, and text that is no report."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from synthorax.concepts import Vocabulary, annotate
@@ -119,8 +119,17 @@ WORDS = ["no ", "heart", " enlarged", "effusion", ", ", ". ", "\n", "FINDINGS: "
          "XXXX", "___", "1.3 cm", "((", "İß", "\u202eeffusion", "\x00", "calcified ", "nodule", "  ", ";", "but "]  # fmt: skip
 
 
-@settings(max_examples=150, deadline=None)
-@given(st.one_of(st.text(max_size=300), st.lists(st.sampled_from(WORDS), max_size=40).map("".join)))
+BINARY = st.binary(max_size=300).map(lambda data: data.decode("latin-1"))
+MADE = st.lists(st.sampled_from(WORDS), max_size=40).map("".join)
+
+
+@settings(max_examples=2000, deadline=None)
+@given(st.one_of(st.text(max_size=300), BINARY, MADE))
+@example("")
+@example("FINDINGS:\nIMPRESSION:\n")
+@example("((((no effusion [[ }")
+@example("\u202bלא effusion\u202c")
+@example("no pneumothorax, " * 60_000)  # a megabyte
 def test_any_text_has_an_outcome(text):
     annotation = annotate(text, CORPA)
     assert annotation.has_text == (not annotation.vector.unknown)

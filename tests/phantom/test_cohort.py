@@ -7,10 +7,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from synthorax.concepts import Vocabulary, annotate, label_column
+from synthorax.concepts import Vocabulary, annotate, annotate_studies, label_column
 from synthorax.dataset import METADATA, read_metadata, read_png
 from synthorax.errors import InputError, RunError
 from synthorax.phantom import (
+    concept_table,
     counterfactual,
     draw_concepts,
     film_source,
@@ -182,3 +183,11 @@ def test_reports_are_read_back_to_exactly_what_was_put_in():
         )
         expected = set(concepts) | ({"unremarkable"} if is_unremarkable else set())
         assert annotate(text, VOCABULARY).vector.present == expected, text
+
+
+@pytest.mark.parametrize("name", ["corpa", "chexpert", "chestxray14", "radedit"])
+def test_truth_and_reports_agree_in_every_vocabulary(cohort, name):
+    vocabulary = Vocabulary.load(name)
+    truth = concept_table(cohort, vocabulary)
+    read = annotate_studies(pl.read_parquet(cohort / "studies.parquet"), vocabulary)
+    assert read.select(vocabulary.concepts).equals(truth.select(vocabulary.concepts))

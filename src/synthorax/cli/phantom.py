@@ -51,6 +51,24 @@ def sample(
 
 
 @app.command()
+def concepts(
+    cohort: Annotated[Path, typer.Argument(help="Folder of 'phantom sample'.")],
+    out: Annotated[Path, typer.Option(help="The concept table to write, e.g. concepts.parquet.")],
+    vocabulary: Annotated[
+        str, typer.Option(help="corpa, chexpert, chestxray14, radedit or a YAML file.", metavar="V")
+    ] = "corpa",
+) -> None:
+    """Write a cohort's true findings in any vocabulary."""
+    from synthorax.concepts import Vocabulary, write_concepts
+    from synthorax.phantom import concept_table
+
+    words = Vocabulary.load(vocabulary)
+    table = concept_table(cohort, words)
+    write_concepts(table, out, words, vocabulary)
+    typer.echo(f"{table.height} films in vocabulary {words.name}: {out}")
+
+
+@app.command()
 def show(
     seed: Annotated[int, typer.Argument(help="Of the patient.")],
     out: Annotated[Path, typer.Option(help="PNG to write.")],

@@ -36,7 +36,7 @@ class Concept:
         unless_near: words in the same clause that take the finding back ('calcified' for a nodule).
         sided: whether the finding has a side.
         neutral: says nothing of disease (a device): may stand beside ``unremarkable``.
-        recipe: the virtual patients' finding that shows it; None where it cannot be seen or has none.
+        recipes: the virtual patients' findings that show it; none where it cannot be seen or nobody made one.
     """
 
     name: str
@@ -49,7 +49,7 @@ class Concept:
     unless_near: tuple[str, ...] = ()
     sided: bool = True
     neutral: bool = False
-    recipe: str | None = None
+    recipes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ class _ConceptEntry(_Strict):
     prompt: str
     sided: bool = True
     neutral: bool = False
-    recipe: str | None = None
+    recipes: list[str] | None = None
     like: list[str] = Field(default_factory=list)
     phrases: list[str] = Field(default_factory=list)
     cautious: list[str] = Field(default_factory=list)
@@ -139,7 +139,8 @@ def _concept(path: Path, node: yaml.Node, name: str, entry: _ConceptEntry) -> Co
     def merged(own: tuple, field: str) -> tuple:
         return tuple(dict.fromkeys([*own, *(item for other in others for item in getattr(other, field))]))
 
-    recipe = entry.recipe or (others[0].recipe if others else name)
+    recipes = entry.recipes if entry.recipes is not None else [] if others else [name]
+    inherited = [] if entry.recipes is not None else [r for other in others for r in other.recipes]
     together = tuple((_with_plurals(left), _with_plurals(right)) for left, right in entry.together)
     return Concept(
         name=name,
@@ -152,7 +153,7 @@ def _concept(path: Path, node: yaml.Node, name: str, entry: _ConceptEntry) -> Co
         unless_near=merged(_with_plurals(entry.unless_near), "unless_near"),
         sided=entry.sided,
         neutral=entry.neutral,
-        recipe=None if recipe == "none" else recipe,
+        recipes=tuple(dict.fromkeys([*recipes, *inherited])),
     )
 
 

@@ -222,10 +222,12 @@ def _latents(films: Films, vae: Any, path: Path) -> np.ndarray:
     stamp = path.parent / "films.parquet"
     if not path.is_file() or path.stat().st_mtime < stamp.stat().st_mtime:
         batches = np.array_split(np.arange(len(films.pixels)), max(1, len(films.pixels) // 32))
-        rows = []
-        for batch in track(batches, "Encoding films", unit="batches"):
+        rows, dtype = [], compute_dtype("cpu")
+        for batch in track(batches, "Encoding films", unit="x 32 films"):
             x = torch.from_numpy(films.pixels[batch].astype(np.float32) / 127.5 - 1)[:, None]
-            rows.append((vae.encode(x).latent * vae.config.scaling_factor).numpy().astype(np.float16))
+            with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+                z = vae.encode(x.contiguous(memory_format=torch.channels_last)).latent
+            rows.append((z.float() * vae.config.scaling_factor).numpy().astype(np.float16))
         with atomic(path) as temporary:
             np.save(temporary, np.concatenate(rows))
     return np.load(path)

@@ -16,6 +16,7 @@ _HOMES = {
     "patient_id_of": "patient",
     "film_source": "patient",
     "sample_cohort": "cohort",
+    "concept_table": "cohort_tables",
     "counterfactual": "cohort",
     "counterfactual_pairs": "cohort",
     "withheld_pairs": "combinations",

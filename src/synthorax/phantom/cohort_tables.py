@@ -8,8 +8,9 @@ from typing import Any
 import polars as pl
 
 from synthorax import __version__
-from synthorax.concepts import ConceptVector, Vocabulary, label_column
+from synthorax.concepts import ConceptVector, Vocabulary, concept_columns, label_column
 from synthorax.dataset import metadata_frame, write_metadata
+from synthorax.errors import InputError
 from synthorax.files import atomic
 from synthorax.phantom.findings import INCIDENTAL
 from synthorax.phantom.patient import patient_id_of, patient_seed
@@ -58,6 +59,40 @@ def write_tables(out: Path, n: int, seed: int, mode: str) -> None:
     integers = {c: pl.Int8 for c in table[0] if c not in ("study_id", "patient_id")}
     _write(pl.DataFrame(studies, schema=STUDY_COLUMNS), out / "studies.parquet")
     _write(pl.DataFrame(table, schema_overrides=integers), out / "concepts.parquet")
+
+
+def concept_table(cohort: Path | str, vocabulary: Vocabulary) -> pl.DataFrame:
+    """A cohort's true findings in any vocabulary: a concept is present where one of its recipes was rendered.
+
+    Incidental findings count too, where the vocabulary has a concept for them (oedema in CheXpert's). Concepts without
+    a recipe are absent: nobody put them in. The last concept, ``unremarkable``, follows.
+
+    Args:
+        cohort: folder of :func:`~synthorax.phantom.sample_cohort`.
+        vocabulary: e.g. ``Vocabulary.load("chexpert")``.
+
+    Returns:
+        ``study_id, patient_id``, the concept and label columns, a row a film in the cohort's order.
+
+    Raises:
+        InputError: no cohort there.
+    """
+    settings = Path(cohort) / "cohort.json"
+    if not settings.is_file():
+        raise InputError(f"{settings} does not exist; expected a cohort of 'synthorax phantom sample'.")
+    wanted = json.loads(settings.read_text())
+    vectors, keys = [], []
+    for index in range(wanted["n"]):
+        patient_id = patient_id_of(patient_seed(wanted["seed"], index))
+        record = json.loads((Path(cohort) / f"patients/{patient_id}.json").read_text())
+        for film in record["films"]:
+            shown = {*film["concepts"], *record["incidentals"]}
+            present = {c.name for c in vocabulary.by_name.values() if shown.intersection(c.recipes)}
+            diseases = {name for name in shown if name not in INCIDENTAL or INCIDENTAL[name].is_disease}
+            normal = {vocabulary.unremarkable} if not diseases else set()
+            vectors.append(ConceptVector(frozenset(present | normal)))
+            keys.append({"study_id": film["image_id"], "patient_id": patient_id})
+    return pl.concat([pl.DataFrame(keys), concept_columns(vectors, vocabulary)], how="horizontal")
 
 
 def _write(frame: pl.DataFrame, path: Path) -> None:
