@@ -80,9 +80,10 @@ def annotate_to(
             total = total + outcome
         with atomic(out) as temporary:
             parts = pl.scan_parquet(sorted(folder.glob("*.parquet")))
+            metadata = metadata_of(Vocabulary.load(vocabulary, policy), vocabulary)
             parts.sink_parquet(
-                temporary, metadata=metadata_of(Vocabulary.load(vocabulary, policy), vocabulary)
-            )
+                temporary, row_group_size=chunk, metadata=metadata
+            )  # small groups, small memory
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return total

@@ -102,8 +102,14 @@ def _square(covered: pl.DataFrame, level: str, names: tuple[str, ...]) -> dict[s
 
 
 def _upset(table: pl.DataFrame, vocabulary: Vocabulary, rows: int = 25) -> dict[str, object]:
-    """The most frequent whole films: a row each, a dot for every concept, a bar for the count."""
-    found = whole_vectors(table, vocabulary).filter(pl.col("concepts").list.len() > 0).head(rows).to_dicts()
+    """The most frequent whole films with findings: a row each, a dot for every concept, a bar for the count."""
+    normal = pl.col("concepts") == [vocabulary.unremarkable]
+    found = (
+        whole_vectors(table, vocabulary)
+        .filter(pl.col("concepts").list.len() > 0, ~normal)
+        .head(rows)
+        .to_dicts()
+    )
     names = vocabulary.ordered({name for row in found for name in row["concepts"]})
     return {"names": names, "rows": found, "top": max((row["count"] for row in found), default=1)}
 
