@@ -36,7 +36,7 @@ docs: install
 MODEL := runs/model
 FILMS := $(MODEL)/patients/studies.parquet $(if $(NIH),$(MODEL)/nih.parquet) $(if $(HANNOVER),$(MODEL)/hannover.parquet)
 model: install
-	$(BIN)/synthorax phantom sample --n 315 --seed 20260001 --size 256 --pairs allowed --renderings 5 --out $(MODEL)/patients
+	$(BIN)/synthorax phantom sample --n 800 --seed 20260001 --size 256 --pairs allowed --renderings 5 --out $(MODEL)/patients
 	$(if $(NIH),$(BIN)/synthorax studies import $(NIH) --format nih --out $(MODEL)/nih.parquet)
 	$(if $(HANNOVER),$(BIN)/synthorax studies import $(HANNOVER) --format hannover --out $(MODEL)/hannover.parquet)
 	$(BIN)/synthorax train autoencoder embedded-autoencoder $(FILMS:%=--films %) --out $(MODEL)/autoencoder
