@@ -34,11 +34,13 @@ docs: install
 # The embedded model anew: hours on a few cores; each command goes on where it was stopped. NIH= and HANNOVER= name
 # folders of real films; without them the model learns virtual patients only.
 MODEL := runs/model
-FILMS := $(MODEL)/patients/studies.parquet $(if $(NIH),$(MODEL)/nih.parquet) $(if $(HANNOVER),$(MODEL)/hannover.parquet)
+FILMS := $(MODEL)/patients/studies.parquet $(if $(NIH),$(MODEL)/nih.parquet) $(if $(HANNOVER),$(MODEL)/hannover.parquet) \
+	$(if $(NIH),$(MODEL)/composites/studies.parquet)
 model: install
 	$(BIN)/synthorax phantom sample --n 800 --seed 20260001 --size 256 --pairs allowed --renderings 5 --out $(MODEL)/patients
 	$(if $(NIH),$(BIN)/synthorax studies import $(NIH) --format nih --out $(MODEL)/nih.parquet)
 	$(if $(HANNOVER),$(BIN)/synthorax studies import $(HANNOVER) --format hannover --out $(MODEL)/hannover.parquet)
+	$(if $(NIH),$(BIN)/synthorax phantom composites $(MODEL)/patients --films $(MODEL)/nih.parquet --out $(MODEL)/composites)
 	$(BIN)/synthorax train autoencoder embedded-autoencoder $(FILMS:%=--films %) --out $(MODEL)/autoencoder
 	$(BIN)/synthorax train diffusion embedded-diffusion $(FILMS:%=--films %) --vae $(MODEL)/autoencoder/vae --out $(MODEL)/diffusion
 	$(BIN)/synthorax models export $(MODEL)/diffusion --vae $(MODEL)/autoencoder/vae --out src/synthorax/diffusion/embedded

@@ -15,6 +15,11 @@ def derive_seed(*parts: object) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
+def is_held_out(patient_id: str) -> bool:
+    """One patient in ten is never trained on, real or virtual; decided by the patient's id alone."""
+    return derive_seed("held-out", patient_id) % 10 == 0
+
+
 def generator(*parts: object) -> np.random.Generator:
     """A NumPy generator seeded by :func:`derive_seed`."""
     return np.random.default_rng(derive_seed(*parts))

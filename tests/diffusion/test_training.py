@@ -7,11 +7,11 @@ import torch
 
 from synthorax.diffusion import load_model
 from synthorax.diffusion.captions import captions
-from synthorax.diffusion.films import is_held_out
 from synthorax.diffusion.train_autoencoder import train_autoencoder
 from synthorax.diffusion.train_diffusion import train_diffusion
 from synthorax.editing import edit
 from synthorax.errors import ModelError, RunError
+from synthorax.seeds import is_held_out
 from synthorax.studies import read_manifest, write_manifest
 
 

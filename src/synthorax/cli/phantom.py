@@ -69,6 +69,31 @@ def concepts(
 
 
 @app.command()
+def composites(
+    cohort: Annotated[Path, typer.Argument(help="Folder of 'phantom sample'.")],
+    films: Annotated[Path, typer.Option(help="Manifest of real films; those called normal are used.")],
+    out: Annotated[Path, typer.Option(help="Folder for the films and their manifest.")],
+    size: Size = 256,
+    per_film: Annotated[int, typer.Option(min=1, help="How often a real film is used at most.")] = 8,
+    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
+) -> None:
+    """Put a cohort's findings on real films without findings, for training (real film, simulated finding)."""
+    import polars as pl
+
+    from synthorax.concepts import Vocabulary, annotate_studies
+    from synthorax.phantom.composites import make_composites
+    from synthorax.studies import read_manifest
+
+    words = Vocabulary.load()
+    manifest = read_manifest(films)
+    normal = annotate_studies(manifest, words)[words.unremarkable] == 1
+    table = make_composites(
+        cohort, manifest.filter(normal), out, size=size, per_film=per_film, workers=workers
+    )
+    typer.echo(f"{pl.read_parquet(table).height} real films with simulated findings: {table}")
+
+
+@app.command()
 def show(
     seed: Annotated[int, typer.Argument(help="Of the patient.")],
     out: Annotated[Path, typer.Option(help="PNG to write.")],

@@ -12,8 +12,10 @@ from pydantic import BaseModel, ConfigDict
 from synthorax.errors import InputError
 from synthorax.files import atomic
 from synthorax.progress import track
-from synthorax.seeds import derive_seed, generator
+from synthorax.seeds import generator, is_held_out
 from synthorax.studies import prepare, read_film, read_manifest
+
+KINDS = ("virtual", "real", "composite")
 
 
 class FilmsConfig(BaseModel):
@@ -21,7 +23,8 @@ class FilmsConfig(BaseModel):
 
     Attributes:
         size: height and width, pixels.
-        real_fraction: share of real films in a batch, where there are real and virtual ones.
+        real_fraction, composite_fraction: shares of real films, and of simulated findings on real films, in a batch;
+            the rest is virtual. Kinds of which there is no film give their share to the others.
         real_variants: copies of a real film with small shifts, turns, scales and gammas (never a flip).
     """
 
@@ -29,32 +32,36 @@ class FilmsConfig(BaseModel):
 
     size: int = 256
     real_fraction: float = 0.5
+    composite_fraction: float = 0.0
     real_variants: int = 8
 
 
 @dataclass(frozen=True)
 class Films:
-    """pixels: uint8 ``(N, size, size)``, memory-mapped; image_ids, is_real, is_held_out: one a film."""
+    """pixels: uint8 ``(N, size, size)``, memory-mapped; image_ids, kinds (of :data:`KINDS`), is_held_out: one a film."""
 
     pixels: np.ndarray
     image_ids: tuple[str, ...]
-    is_real: np.ndarray
+    kinds: np.ndarray
     is_held_out: np.ndarray
 
-    def draw(self, rng: np.random.Generator, count: int, real_fraction: float) -> np.ndarray:
+    def is_real(self, index: int) -> bool:
+        """Whether the film itself is real, whatever its findings are."""
+        return str(self.kinds[index]) != "virtual"
+
+    def draw(self, rng: np.random.Generator, count: int, config: FilmsConfig) -> np.ndarray:
         """Indices of ``count`` training films."""
-        groups = [np.flatnonzero(~self.is_held_out & (self.is_real == real)) for real in (False, True)]
-        wants_real = (
-            rng.random(count) < real_fraction
-            if all(len(g) for g in groups)
-            else np.full(count, len(groups[1]) > 0)
+        shares = (
+            1 - config.real_fraction - config.composite_fraction,
+            config.real_fraction,
+            config.composite_fraction,
         )
-        return np.array([groups[int(real)][rng.integers(len(groups[int(real)]))] for real in wants_real])
-
-
-def is_held_out(patient_id: str) -> bool:
-    """One patient in ten is never trained on; decided by the patient's id alone."""
-    return derive_seed("held-out", patient_id) % 10 == 0
+        groups = [np.flatnonzero(~self.is_held_out & (self.kinds == kind)) for kind in KINDS]
+        there = np.array([share if len(group) else 0.0 for share, group in zip(shares, groups, strict=True)])
+        if not there.any():
+            there = np.array([float(len(group) > 0) for group in groups])
+        chosen = np.searchsorted(np.cumsum(there / there.sum()), rng.random(count), side="right")
+        return np.array([groups[k][rng.integers(len(groups[k]))] for k in chosen])
 
 
 def gather(manifests: Sequence[Path], config: FilmsConfig, cache: Path) -> Films:
@@ -89,7 +96,7 @@ def gather(manifests: Sequence[Path], config: FilmsConfig, cache: Path) -> Films
     return Films(
         pixels=np.load(pixels_path, mmap_mode="r"),
         image_ids=tuple(table["image_id"]),
-        is_real=table["is_real"].to_numpy(),
+        kinds=table["kind"].to_numpy(),
         is_held_out=table["is_held_out"].to_numpy(),
     )
 
@@ -100,12 +107,16 @@ def _rows(manifest: Path, config: FilmsConfig) -> list[dict]:
             "file_name": study["file_name"],
             "image_id": study["image_id"],
             "variant": variant,
-            "is_real": study["source"] != "phantom",
+            "kind": _kind(study["source"]),
             "is_held_out": is_held_out(study["patient_id"]),
         }
         for study in read_manifest(manifest).iter_rows(named=True)
-        for variant in range(config.real_variants if study["source"] != "phantom" else 1)
+        for variant in range(config.real_variants if _kind(study["source"]) == "real" else 1)
     ]
+
+
+def _kind(source: str | None) -> str:
+    return {"phantom": "virtual", "composite": "composite"}.get(source or "", "real")
 
 
 def _variant(film, variant: int, name: str, size: int) -> np.ndarray:

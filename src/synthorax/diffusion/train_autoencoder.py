@@ -117,7 +117,7 @@ def train_autoencoder(config: AutoencoderConfig, manifests: Sequence[Path], out:
 
 def _batch(films: Films, rng: np.random.Generator, config: AutoencoderConfig) -> Tensor:
     """Squares of films in [-1, 1], ``(B, 1, crop, crop)``, half of them mirrored: sides are not learned here."""
-    index = films.draw(rng, config.batch_size, config.films.real_fraction)
+    index = films.draw(rng, config.batch_size, config.films)
     corners = rng.integers(0, config.films.size - config.crop + 1, (len(index), 2))
     squares = [
         films.pixels[i, r : r + config.crop, c : c + config.crop]

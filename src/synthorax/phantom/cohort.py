@@ -170,6 +170,7 @@ def counterfactual(
 def counterfactual_pairs(
     asked: Sequence[tuple[str, Sequence[str], Sequence[str]]],
     size: int = 256,
+    mode: str = "physical",
     *,
     workers: int = 2,
     wheel: Path | str | None = None,
@@ -178,19 +179,20 @@ def counterfactual_pairs(
 
     Args:
         asked: image_id, concepts before, concepts after.
-        size: side of the films, pixels.
+        size, mode: as :func:`counterfactual`.
         workers: processes.
         wheel: see :meth:`Atlas.load`.
     """
-    return _in_processes(partial(_pair, size, wheel), asked, workers)
+    return _in_processes(partial(_pair, size, mode, wheel), asked, workers)
 
 
 def _pair(
-    size: int, wheel: Path | str | None, asked: tuple[str, Sequence[str], Sequence[str]]
+    size: int, mode: str, wheel: Path | str | None, asked: tuple[str, Sequence[str], Sequence[str]]
 ) -> tuple[Film, Film]:
     image_id, before, after = asked
-    return counterfactual(image_id, before, size, wheel=wheel), counterfactual(
-        image_id, after, size, wheel=wheel
+    return (
+        counterfactual(image_id, before, size, mode, wheel=wheel),
+        counterfactual(image_id, after, size, mode, wheel=wheel),
     )
 
 
