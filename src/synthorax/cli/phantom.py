@@ -74,7 +74,7 @@ def composites(
     films: Annotated[Path, typer.Option(help="Manifest of real films; those called normal are used.")],
     out: Annotated[Path, typer.Option(help="Folder for the films and their manifest.")],
     size: Size = 256,
-    per_film: Annotated[int, typer.Option(min=1, help="How often a real film is used at most.")] = 8,
+    per_film: Annotated[int, typer.Option(min=1, help="Composites of a real film, at most.")] = 8,
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
 ) -> None:
     """Put a cohort's findings on real films without findings, for training (real film, simulated finding)."""

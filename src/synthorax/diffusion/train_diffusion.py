@@ -35,7 +35,7 @@ from synthorax.seeds import derive_seed, generator
 PREVIEW = (
     "No findings.",
     "Left effusion.",
-    "Right absent lung markings.",
+    "Right pneumothorax.",
     "Enlarged heart.",
     "Right consolidation.",
     "Left mass.",
