@@ -29,6 +29,8 @@ class GaussianModel:
         self.alphas_cumprod = torch.cumprod(1 - betas, 0)
         self.n_calls = self.n_rows = 0
 
+    edit_settings = {}  # noqa: RUF012
+
     def domain(self, is_simulated):
         return ""
 

@@ -9,9 +9,7 @@ Model = Annotated[
     str | None,
     typer.Option("--model", help="A diffusers pipeline folder or repo id; default: the embedded model."),
 ]
-Guidance = Annotated[
-    float, typer.Option(help="Strength of the prompt: RadEdit 15 (paper) or 7.5 (card); embedded model 4.")
-]
+Guidance = Annotated[float, typer.Option(help="Strength of the prompt: 1 is none; embedded model 3.")]
 Steps = Annotated[int, typer.Option(min=1, help="Denoising steps.")]
 Out = Annotated[Path, typer.Option(help="Run folder; the same command over a killed run finishes it.")]
 
@@ -21,17 +19,21 @@ def edit(
     studies: Annotated[Path, typer.Option(help="The manifest of the plan's films.")],
     out: Out,
     model: Model = None,
-    guidance_scale: Guidance = 4.0,
-    num_inference_steps: Steps = 25,
+    guidance_scale: Annotated[
+        float | None, typer.Option(help="Strength of the prompt. Default of these three: the model's own.")
+    ] = None,
+    num_inference_steps: Annotated[int | None, typer.Option(min=1, help="Denoising steps.")] = None,
     skip: Annotated[
-        float, typer.Option(min=0, max=0.99, help="Fraction of the noisiest steps left out: more keeps more.")
-    ] = 0.3,
+        float | None,
+        typer.Option(min=0, max=0.99, help="Fraction of the noisiest steps left out: more keeps more."),
+    ] = None,
 ) -> None:
     """Make a plan's edits, without masks: OUT/synthetic with its metadata.parquet."""
-    from synthorax.runs.making import Settings
     from synthorax.runs.plan_edits import edit_plan
 
-    typer.echo(edit_plan(plan, studies, out, Settings(guidance_scale, num_inference_steps, skip), model))
+    given = {"guidance_scale": guidance_scale, "num_inference_steps": num_inference_steps, "skip": skip}
+    given = {name: value for name, value in given.items() if value is not None}
+    typer.echo(edit_plan(plan, studies, out, given, model))
 
 
 def generate(

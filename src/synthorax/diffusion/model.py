@@ -33,7 +33,8 @@ class DiffusionModel:
         model_revision: the repo's revision, where there is one.
         model_sha256: checksum over the folder's weights, or None for a repo id.
         dtype: what the U-Net computes in; latents stay float32.
-        card: the folder's ``card.json``: ``notes`` for whoever sees its films, ``domains`` (see :meth:`domain`).
+        card: the folder's ``card.json``: ``notes`` for whoever sees its films, ``domains`` (see :meth:`domain`),
+            ``edit`` (see :attr:`edit_settings`).
     """
 
     pipeline: Any
@@ -42,6 +43,11 @@ class DiffusionModel:
     model_sha256: str | None
     dtype: torch.dtype
     card: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def edit_settings(self) -> dict[str, Any]:
+        """``guidance_scale, num_inference_steps, skip`` for edits: the card's ``edit``, else RadEdit's model card."""
+        return self.card.get("edit", {"guidance_scale": 7.5, "num_inference_steps": 100, "skip": 0.3})
 
     def domain(self, is_simulated: bool) -> str:
         """The words that the model's captions put before a kind of film; empty for a model that has none."""

@@ -42,6 +42,10 @@ PREVIEW = (
 )
 
 
+#: Settings for edits that a trained model's card begins with.
+EDIT = {"guidance_scale": 2.5, "num_inference_steps": 25, "skip": 0.2}
+
+
 class DiffusionConfig(BaseModel):
     """Settings of one training; ``recipes/embedded-diffusion.yaml`` holds the shipped model's.
 
@@ -172,9 +176,9 @@ def export_pipeline(run: Path, vae: Path, out: Path) -> Path:
     nets.load_state_dict(state["average"], strict=False)
     pipeline = _model(nets.eval(), words, autoencoder, torch.float32).pipeline
     pipeline.to(dtype=torch.float16).save_pretrained(out)
-    card = {"domains": {"simulated": VIRTUAL, "real": REAL}, "notes": []}
+    card = {"domains": {"simulated": VIRTUAL, "real": REAL}, "edit": EDIT, "notes": []}
     if (out / "card.json").is_file():  # what people wrote there stays
-        card = json.loads((out / "card.json").read_text()) | {"domains": card["domains"]}
+        card |= json.loads((out / "card.json").read_text())
     (out / "card.json").write_text(json.dumps(card, indent=1) + "\n")
     return out
 

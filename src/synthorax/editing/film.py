@@ -37,7 +37,8 @@ def edit_film(
         seed: another seed gives another version of the finding.
         inversion_prompt: what the source shows; the empty prompt is RadEdit's.
         is_simulated: the film is a virtual patient's; the embedded model has a word for that (its domain).
-        settings: further ones of :func:`synthorax.editing.edit`, e.g. ``guidance_scale``, ``skip``.
+        settings: further ones of :func:`synthorax.editing.edit`; ``guidance_scale``, ``num_inference_steps`` and
+            ``skip`` are the model's own unless given.
 
     Returns:
         Edited film ``(H, W)`` float32 in [0, 1].
@@ -59,7 +60,7 @@ def edit_film(
         film[None], [f"{domain} {prompt}".strip()], model=loaded, seeds=[seed],
         inversion_prompts=[f"{domain} {inversion_prompt}".strip()],
         negative_prompts=[domain],
-        edit_masks=[masks[0]], keep_masks=[masks[1]], **settings,
+        edit_masks=[masks[0]], keep_masks=[masks[1]], **loaded.edit_settings | settings,
     )[0]  # fmt: skip
 
 

@@ -23,7 +23,7 @@ METHOD = "radedit"
 
 @dataclass(frozen=True)
 class Settings:
-    """How images are made; ``recipes`` of the papers differ, see docs/decisions.md."""
+    """How images are made."""
 
     guidance_scale: float
     num_inference_steps: int

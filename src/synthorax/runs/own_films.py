@@ -7,6 +7,7 @@ cannot. Edits are made without masks: nobody has marked where a finding belongs.
 import shlex
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import polars as pl
@@ -26,7 +27,6 @@ from synthorax.runs.making import Job, Settings, make_edits, plan_rows
 from synthorax.studies import import_studies, prepare, read_film
 
 SIZE = 512
-SETTINGS = Settings(guidance_scale=3.0, num_inference_steps=25, skip=0.3)
 CARS = ("intra_class", "insertion", "deletion")
 
 
@@ -61,6 +61,7 @@ def run_own_films(
     """
     began = time.time()
     model = load_model(model_folder)
+    settings = Settings(**model.edit_settings)
     imported = import_studies(studies, format, limit=limit, reports=reports)
     run = RunFolder.open(
         out,
@@ -100,7 +101,7 @@ def run_own_films(
         for row, meta in plan_rows(plan.edits)
     ]
     edits = make_edits(
-        run, "edits", jobs, lambda job: read_png(sources[str(job.row["source_image_id"])]), model, SETTINGS
+        run, "edits", jobs, lambda job: read_png(sources[str(job.row["source_image_id"])]), model, settings
     )
     for row in edits:
         row.update(is_simulated=False, source_file_name=f"sources/{row['source_image_id']}.png")
@@ -117,7 +118,7 @@ def run_own_films(
         plan=measuring.plan_section(plan, plan.edits["perturbation_type"].to_list(), edits, per_type, len(jobs) - len(edits)),
         examples=_examples(run, edits),
         structure=measuring.structure_section(run.synthetic, edits, lambda name: read_png(run.synthetic / name)) if edits else [],
-        model=model_section(model, {"guidance_scale": SETTINGS.guidance_scale, "steps": SETTINGS.num_inference_steps, "skip": SETTINGS.skip, "masks": "none"}),
+        model=model_section(model, asdict(settings) | {"masks": "none"}),
         provenance=provenance(command + (f" --limit {limit}" if limit else ""), seed, time.time() - began),
         rejected=[results.RejectedRow(**row) for row in rejected],
     )  # fmt: skip

@@ -1,6 +1,8 @@
 """A plan's edits, and whole films from prompts: the two steps of the main job that make images, on their own."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -17,9 +19,15 @@ from synthorax.studies import read_manifest
 
 
 def edit_plan(
-    plan: Path, studies: Path, out: Path, settings: Settings, model_folder: str | None = None
+    plan: Path,
+    studies: Path,
+    out: Path,
+    given: Mapping[str, Any] | None = None,
+    model_folder: str | None = None,
 ) -> Path:
     """Make the edits of ``plan.parquet`` from the films of ``studies.parquet``; resumable.
+
+    ``given`` holds what differs from the model's own :class:`~synthorax.runs.making.Settings`.
 
     Raises:
         InputError: the plan has not its columns, or names films that the manifest has not.
@@ -35,6 +43,7 @@ def edit_plan(
             f"{plan} names image {min(absent)!r}, which {studies} has not; give the manifest that the plan was made from."
         )
     model = load_model(model_folder)
+    settings = Settings(**{**model.edit_settings, **(given or {})})
     run = RunFolder.open(out, {"kind": "edit", "plan": str(plan.resolve()), "studies": str(studies.resolve()),
                                "settings": vars(settings), "model_sha256": model.model_sha256})  # fmt: skip
     sources, rejected = source_films(run, frame.filter(pl.col("image_id").is_in(edits["image_id"].to_list())))
