@@ -55,7 +55,7 @@ class Scale:
 SCALES = {
     "default": Scale(
         n_train=150, n_validation=60, n_test=100, n_per_type=70, n_sham=35, n_whole_film=140, reader_patients=110,
-        epochs=24, head=HeadConfig(epochs=30, learning_rate=1e-3), edit=Settings(3.0, 20, 0.1),
+        epochs=24, head=HeadConfig(epochs=30, learning_rate=1e-3), edit=Settings(2.0, 20, 0.1),
         generate=Settings(3.0, 20, 0.0), n_resamples=1000, n_examples=9,
     ),
     "tiny": Scale(
