@@ -176,6 +176,10 @@ def export_pipeline(run: Path, vae: Path, out: Path) -> Path:
     nets.load_state_dict(state["average"], strict=False)
     pipeline = _model(nets.eval(), words, autoencoder, torch.float32).pipeline
     pipeline.to(dtype=torch.float16).save_pretrained(out)
+    for path in out.glob("*/config.json"):  # where the parts were loaded from is this machine's
+        entries = json.loads(path.read_text())
+        entries.pop("_name_or_path", None)
+        path.write_text(json.dumps(entries, indent=2) + "\n")
     card = {"domains": {"simulated": VIRTUAL, "real": REAL}, "edit": EDIT, "notes": []}
     if (out / "card.json").is_file():  # what people wrote there stays
         card |= json.loads((out / "card.json").read_text())

@@ -58,13 +58,13 @@ class Fit:
         scales = max(self.down, self.across, 1 / self.down, 1 / self.across)
         return self.correlation > 0.78 and scales < 1.22 and abs(self.row) < 0.13 and abs(self.column) < 0.07
 
-    def warp(self, image: np.ndarray, order: int = 1) -> np.ndarray:
+    def warp(self, image: np.ndarray) -> np.ndarray:
         """A virtual map on the real film's grid; outside the virtual film it repeats its border."""
         size = image.shape[0]
         scale, middle = np.array([self.down, self.across]), (size - 1) / 2
         shift = np.array([self.row, self.column]) * size
         offset = middle - (middle + shift) / scale
-        return ndimage.affine_transform(image, 1 / scale, offset, order=order, mode="nearest")
+        return ndimage.affine_transform(image, 1 / scale, offset, order=1, mode="nearest")
 
 
 def make_composites(

@@ -188,3 +188,18 @@ def plan_rows(plan: pl.DataFrame) -> Iterator[tuple[dict, dict]]:
                 "perturbation_type": row["perturbation_type"],
             },
         )
+
+
+def plan_jobs(plan: pl.DataFrame, domain_of: Callable[[str], str]) -> list[Job]:
+    """A job for each row of a plan, without masks; ``domain_of`` gives the kind of film of an ``image_id``."""
+    return [
+        Job(
+            row["edit_id"],
+            row["prompt"],
+            row["inversion_prompt"],
+            row["seed"],
+            meta,
+            domain=domain_of(row["image_id"]),
+        )
+        for row, meta in plan_rows(plan)
+    ]

@@ -23,7 +23,7 @@ from synthorax.quality.structure import structure
 from synthorax.runs import measuring, results
 from synthorax.runs.demo import finish, model_section, provenance
 from synthorax.runs.folder import RunFolder
-from synthorax.runs.making import Job, Settings, make_edits, plan_rows
+from synthorax.runs.making import Settings, make_edits, plan_jobs
 from synthorax.studies import import_studies, prepare, read_film
 
 SIZE = 512
@@ -89,17 +89,7 @@ def run_own_films(
     plan = make_plan(table, vocabulary, CARS, per_type=per_type, strategy="coverage", seed=seed)
     with atomic(run.path / "plan.parquet") as temporary:
         plan.edits.write_parquet(temporary)
-    jobs = [
-        Job(
-            row["edit_id"],
-            row["prompt"],
-            row["inversion_prompt"],
-            row["seed"],
-            meta,
-            domain=model.domain(is_simulated=False),
-        )
-        for row, meta in plan_rows(plan.edits)
-    ]
+    jobs = plan_jobs(plan.edits, lambda image_id: model.domain(is_simulated=False))
     edits = make_edits(
         run, "edits", jobs, lambda job: read_png(sources[str(job.row["source_image_id"])]), model, settings
     )

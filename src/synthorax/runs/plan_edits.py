@@ -12,7 +12,7 @@ from synthorax.diffusion import load_model
 from synthorax.errors import InputError
 from synthorax.perturbations import PLAN
 from synthorax.runs.folder import RunFolder
-from synthorax.runs.making import Job, Settings, make_edits, make_films, plan_rows
+from synthorax.runs.making import Job, Settings, make_edits, make_films, plan_jobs
 from synthorax.runs.own_films import source_films
 from synthorax.seeds import derive_seed
 from synthorax.studies import read_manifest
@@ -49,17 +49,7 @@ def edit_plan(
     sources, rejected = source_films(run, frame.filter(pl.col("image_id").is_in(edits["image_id"].to_list())))
     edits = edits.filter(pl.col("image_id").is_in(list(sources)))
     is_simulated = dict(zip(frame["image_id"], frame["source"] == "phantom", strict=True))
-    jobs = [
-        Job(
-            row["edit_id"],
-            row["prompt"],
-            row["inversion_prompt"],
-            row["seed"],
-            meta,
-            domain=model.domain(is_simulated[row["image_id"]]),
-        )
-        for row, meta in plan_rows(edits)
-    ]
+    jobs = plan_jobs(edits, lambda image_id: model.domain(is_simulated[image_id]))
 
     def source(job: Job) -> np.ndarray:
         return read_png(sources[str(job.row["source_image_id"])])
