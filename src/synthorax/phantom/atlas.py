@@ -12,7 +12,7 @@ from synthorax.errors import InputError
 from synthorax.files import atomic
 from synthorax.phantom.projection import HALF, OBJECT_PIXEL_MM, SLAB_MM, DepthBins, slab_depths_mm
 
-ATLAS_VERSION = 1
+ATLAS_VERSION = 2
 CELL_MM = 2 * OBJECT_PIXEL_MM  # half grid
 #: Hilum of each lung: depth, row, column (mm on the ray-aligned grid).
 HILA_MM = {

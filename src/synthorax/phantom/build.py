@@ -43,7 +43,7 @@ def build(scan: Scan) -> dict[str, np.ndarray]:
         signed distance to a structure's surface, positive inside.
     """
     arrays: dict[str, np.ndarray] = {}
-    total = 1 + 9 + 9 + N_SLABS
+    total = 1 + 12 + 12 + N_SLABS
     for _ in track(_steps(scan, arrays), "Building the atlas (once)", total=total, unit="steps"):
         pass
     return arrays
@@ -56,6 +56,9 @@ def _steps(scan: Scan, arrays: dict[str, np.ndarray]) -> Iterator[None]:
         "lung_R": cleaned.lungs["R"],
         "lung_L": cleaned.lungs["L"],
         "heart": cleaned.heart,
+        "aorta": cleaned.aorta,
+        "clavicle_R": cleaned.clavicles["R"],
+        "clavicle_L": cleaned.clavicles["L"],
         "thorax": _thorax(cleaned.lungs["R"] | cleaned.lungs["L"]),
         **{f"lobe_{name}": mask for name, mask in cleaned.lobes.items()},
     }

@@ -26,6 +26,8 @@ class CleanScan:
     lungs: dict[str, np.ndarray]
     lobes: dict[str, np.ndarray]
     heart: np.ndarray
+    aorta: np.ndarray
+    clavicles: dict[str, np.ndarray]
 
 
 LOBES = {
@@ -64,7 +66,9 @@ def clean(scan: Scan) -> CleanScan:
         "R": _close_lung(lobes["right_upper"] | lobes["right_middle"] | lobes["right_lower"]),
         "L": _close_lung(lobes["left_upper"] | lobes["left_lower"]),
     }
-    return CleanScan(hu, bone, ribs, lungs, lobes, scan.mask("heart", "atrial_appendage_left"))
+    heart = scan.mask("heart", "atrial_appendage_left")
+    clavicles = {"R": scan.mask("clavicula_right"), "L": scan.mask("clavicula_left")}
+    return CleanScan(hu, bone, ribs, lungs, lobes, heart, scan.mask("aorta"), clavicles)
 
 
 def _body(hu: np.ndarray) -> np.ndarray:
