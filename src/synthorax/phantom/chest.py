@@ -61,7 +61,11 @@ class Chest:
 
     def cast(self, field: np.ndarray, grid: LungGrid) -> np.ndarray:
         """``(512, 512)`` line integral of a 3-D field over a lung's box (per mm, so times mm)."""
-        return upsample(_cast_half(field * np.float32(SLAB_MM), grid.box, self.pose_deg))
+        return self.cast_box(field, grid.box)
+
+    def cast_box(self, field: np.ndarray, box: tuple[slice, slice, slice]) -> np.ndarray:
+        """The same for a field over any box of the half grid."""
+        return upsample(_cast_half(field * np.float32(SLAB_MM), box, self.pose_deg))
 
     def place(self, centre_mm: tuple[float, float, float]) -> tuple[float, float]:
         """Row and column (px, atlas frame) where a point of the grid is projected."""

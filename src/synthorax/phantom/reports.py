@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from synthorax.concepts import Vocabulary
+from synthorax.phantom.findings import SIDE_WORDS
 from synthorax.seeds import generator
 
 #: ``{side}`` left or right; ``{where}`` 'left lung' or 'both lungs'; ``{severity}``, ``{lobe}``, ``{size}`` from the drawing.
@@ -194,8 +195,6 @@ NORMAL_IMPRESSIONS = (
     "No acute cardiopulmonary disease.",
 )
 
-_SIDE = {"R": "right", "L": "left", "RL": "bilateral"}
-
 
 def write_report(
     findings: Mapping[str, Mapping[str, object]],
@@ -253,7 +252,7 @@ def _deny(rng: np.random.Generator, absent: Sequence[str]) -> list[str]:
 
 
 def _say(template: str, params: Mapping[str, object]) -> str:
-    side = _SIDE[str(params["side"])]
+    side = SIDE_WORDS[str(params["side"])]
     size = f"{float(str(params['diameter_mm'])) / 10:.1f} cm" if "diameter_mm" in params else ""
     lobe = str(params.get("lobe", "")).replace("_", " ") + " lobe"
     words = {
