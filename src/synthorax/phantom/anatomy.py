@@ -1,4 +1,8 @@
-"""What makes one virtual patient differ from the next, and how the film was taken: drawn once, stored, replayable."""
+"""What makes one virtual patient differ from the next, and how the film was taken: drawn once, stored, replayable.
+
+Demographics are proxies, and only what physics supports: sex is a breast shadow, age a wider aorta and a chest that
+leans forwards, weight more soft tissue. Race is never simulated.
+"""
 
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
@@ -124,6 +128,8 @@ def draw_anatomy(seed: int, take: int = 0, site: str = DEFAULT_SITE) -> Anatomy:
         "sharpening": uniform(0.7, 1.3),
     }
     age = float(np.clip(round(normal(58, 17)), 18, 95))
+    bent = max(0.0, age - 60) / 35  # a kyphotic chest leans forwards
+    person["tilt_deg"] = np.clip(person["tilt_deg"] + 3 * bent, -8, 8)
     return Anatomy(
         view_position="AP" if is_ap else "PA",
         position="supine" if is_supine else "upright",
