@@ -126,6 +126,9 @@ FINDINGS: dict[str, tuple[str, ...]] = {
     ),
 }
 
+#: Hedges that leave the finding present (a doubt would leave it unknown).
+HEDGES = ("Likely ", "Probable ", "Findings compatible with ", "Appearances in keeping with ")
+
 IMPRESSIONS: dict[str, tuple[str, ...]] = {
     "mass": ("{Side} lung mass.", "{Side} lung mass, suspicious for malignancy."),
     "nodule": ("{Side} lung nodule.", "{Size} {side} pulmonary nodule."),
@@ -149,13 +152,17 @@ IMPRESSIONS: dict[str, tuple[str, ...]] = {
 }
 
 DENIALS: dict[str, tuple[str, ...]] = {
-    "Pneumothorax": ("No pneumothorax.", "There is no pneumothorax.", "No evidence of pneumothorax."),
-    "Pneumonia": ("No focal consolidation.", "There is no consolidation.", "No evidence of pneumonia."),
-    "Pleural Effusion": ("No pleural effusion.", "There is no pleural effusion.", "No effusion is seen."),
+    "Pneumothorax": ("No pneumothorax.", "There is no pneumothorax.", "No definite pneumothorax."),
+    "Pneumonia": (
+        "No focal consolidation.",
+        "There is no consolidation.",
+        "No convincing evidence of pneumonia.",
+    ),
+    "Pleural Effusion": ("No pleural effusion.", "No obvious pleural effusion.", "No effusion is seen."),
     "Cardiomegaly": ("The heart is not enlarged.", "No cardiomegaly.", "There is no cardiomegaly."),
     "Suspicious Malignancy": (
         "No suspicious nodule or mass.",
-        "No pulmonary nodule.",
+        "No definite pulmonary nodule.",
         "No mass is identified.",
     ),
 }
@@ -227,6 +234,7 @@ def write_report(
         sentences = normal + sentences
     sentences += _deny(rng, absent)
     impression = [_say(_one(rng, IMPRESSIONS[concept]), params) for concept, params in findings.items()]
+    impression = [_hedge(generator(seed, "hedge", i), line) for i, line in enumerate(impression)]
     if is_unremarkable:
         impression = [_one(rng, NORMAL_IMPRESSIONS)]
     elif not impression:
@@ -249,6 +257,11 @@ def _deny(rng: np.random.Generator, absent: Sequence[str]) -> list[str]:
         rest = [_one(rng, DENIALS[label]) for label in told if label not in _DENIED]
         return [f"No {joined}.", *rest]
     return [_one(rng, DENIALS[label]) for label in told]
+
+
+def _hedge(rng: np.random.Generator, line: str) -> str:
+    """One line in seven is hedged."""
+    return _one(rng, HEDGES) + line[:1].lower() + line[1:] if rng.random() < 1 / 7 else line
 
 
 def _say(template: str, params: Mapping[str, object]) -> str:
