@@ -1,10 +1,18 @@
-"""Smooth steps, smooth random fields and fast wide blurs: what anatomy and findings are shaped with."""
+"""Smooth steps, blurs, random fields and warps: what anatomy and findings are shaped with.
 
+A blur, an enlargement and their products are one matrix an axis. :class:`AxisMap` keeps the band of that matrix as
+small dense blocks, so that smoothing is a few matrix products: four to eight times as fast as a sliding kernel.
+"""
+
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from PIL import Image
 from scipy import ndimage
+
+BLOCK = 32  # rows of a block of AxisMap
 
 
 def smoothstep(low: float, high: float, x: np.ndarray | float) -> np.ndarray:
@@ -38,6 +46,64 @@ def _sample(field: np.ndarray, position: np.ndarray, axis: int) -> np.ndarray:
     weight = weight.reshape([-1 if a == axis else 1 for a in range(field.ndim)])
     low = np.take(field, below, axis)
     return low + weight * (np.take(field, below + 1, axis) - low)
+
+
+@dataclass(frozen=True)
+class AxisMap:
+    """A linear map along one axis, ``n`` cells to ``m``, as dense blocks of its band.
+
+    Attributes:
+        m: cells it gives.
+        blocks: (rows, columns, ``(rows, columns)`` float32 weights) each; weights elsewhere are zero.
+    """
+
+    m: int
+    blocks: tuple[tuple[slice, slice, np.ndarray], ...]
+
+    @classmethod
+    def of(cls, function: Callable[[np.ndarray], np.ndarray], n: int) -> "AxisMap":
+        """What ``function`` does along axis 0 of ``(n, k)`` arrays; it must be linear."""
+        matrix, blocks = function(np.eye(n)), []
+        for first in range(0, len(matrix), BLOCK):
+            rows = slice(first, min(first + BLOCK, len(matrix)))
+            filled = np.flatnonzero(matrix[rows].any(0))
+            columns = slice(int(filled[0]), int(filled[-1]) + 1)
+            blocks.append((rows, columns, np.ascontiguousarray(matrix[rows, columns], dtype=np.float32)))
+        return cls(len(matrix), tuple(blocks))
+
+    def __call__(self, field: np.ndarray, axis: int) -> np.ndarray:
+        """``field`` (float32, any axes) mapped along ``axis``."""
+        shape = field.shape[:axis], field.shape[axis], field.shape[axis + 1 :]
+        before, after = (int(np.prod(part)) for part in (shape[0], shape[2]))
+        if after == 1:
+            rows_of, out = field.reshape(before, shape[1]), np.empty((before, self.m), np.float32)
+            for rows, columns, weights in self.blocks:
+                np.matmul(rows_of[:, columns], weights.T, out=out[:, rows])
+        else:
+            planes, out = field.reshape(before, shape[1], after), np.empty((before, self.m, after), np.float32)
+            for rows, columns, weights in self.blocks:
+                np.matmul(weights, planes[:, columns], out=out[:, rows])
+        return out.reshape(*shape[0], self.m, *shape[2])
+
+
+def blur(image: np.ndarray, sigma_px: float | tuple[float, ...]) -> np.ndarray:
+    """Gaussian blur of ``(..., H, W)`` float32, the border repeated; as scipy's up to rounding.
+
+    Args:
+        image: any number of axes.
+        sigma_px: for all axes or one for each; 0 leaves an axis as it is.
+    """
+    sigmas = sigma_px if isinstance(sigma_px, tuple) else (sigma_px,) * image.ndim
+    image = np.ascontiguousarray(image, dtype=np.float32)
+    for axis, sigma in enumerate(sigmas):
+        if sigma:
+            image = _gaussian(image.shape[axis], sigma)(image, axis)
+    return image
+
+
+@lru_cache(maxsize=128)
+def _gaussian(n: int, sigma: float) -> AxisMap:
+    return AxisMap.of(lambda eye: ndimage.gaussian_filter1d(eye, sigma, axis=0, mode="nearest"), n)
 
 
 @dataclass(frozen=True)
@@ -79,13 +145,26 @@ class Warp:
 
 def wide_blur(image: np.ndarray, sigma_px: float) -> np.ndarray:
     """Gaussian blur of ``(H, W)``; wide kernels run on an area-reduced copy."""
-    step = max(1, int(sigma_px // 3))
-    if step == 1:
-        return ndimage.gaussian_filter(image, sigma_px, mode="nearest")
-    height, width = image.shape
-    small = shrink(image, step)
-    small = ndimage.gaussian_filter(small, sigma_px / step, mode="nearest")
-    return upsample(small, step)[:height, :width]
+    if sigma_px < 6:
+        return blur(image, sigma_px)
+    reduce, enlarge = zip(*(_wide(n, sigma_px) for n in image.shape), strict=True)
+    small = reduce[1](reduce[0](np.ascontiguousarray(image, dtype=np.float32), 0), 1)
+    return enlarge[1](enlarge[0](small, 0), 1)
+
+
+@lru_cache(maxsize=32)
+def _wide(n: int, sigma: float) -> tuple[AxisMap, AxisMap]:
+    """(reduce and blur, enlarge) along an axis of ``n`` cells."""
+    step = int(sigma // 3)
+    n_small = -(-n // step)
+    starts = np.arange(0, n, step)
+
+    def smooth(eye: np.ndarray) -> np.ndarray:
+        means = np.add.reduceat(eye, starts, axis=0) / np.diff(starts, append=n)[:, None]
+        return ndimage.gaussian_filter1d(means, sigma / step, axis=0, mode="nearest")
+
+    position = np.clip((np.arange(n) + 0.5) / step - 0.5, 0, n_small - 1)
+    return AxisMap.of(smooth, n), AxisMap.of(lambda eye: _sample(eye, position, 0), n_small)
 
 
 def random_field(rng: np.random.Generator, shape: tuple[int, ...], sigma: tuple[float, ...]) -> np.ndarray:
@@ -96,10 +175,23 @@ def random_field(rng: np.random.Generator, shape: tuple[int, ...], sigma: tuple[
         shape: of the result, any number of axes.
         sigma: correlation length per axis, in cells; larger is smoother.
     """
-    steps = [max(1, int(s // 2)) for s in sigma]
-    coarse = [-(-n // step) + 4 for n, step in zip(shape, steps, strict=True)]
-    field = rng.standard_normal(coarse, dtype=np.float32)
-    field = ndimage.gaussian_filter(field, [s / k for s, k in zip(sigma, steps, strict=True)], mode="wrap")
-    for axis, (n, step) in enumerate(zip(shape, steps, strict=True)):
-        field = _sample(field, np.arange(n) / step + 1, axis)
-    return (field - field.mean()) / field.std()
+    maps = [_from_noise(n, s) for n, s in zip(shape, sigma, strict=True)]
+    field = rng.standard_normal([n for n, _ in maps], dtype=np.float32)
+    for axis, (_, smooth) in enumerate(maps):
+        field = smooth(field, axis)
+    field -= field.mean()
+    field /= field.std()
+    return field
+
+
+@lru_cache(maxsize=128)
+def _from_noise(n: int, sigma: float) -> tuple[int, AxisMap]:
+    """(cells of noise, map from them to ``n`` smooth cells): noise on a coarser axis, blurred and interpolated."""
+    step = max(1, int(sigma // 2))
+    n_coarse = -(-n // step) + 4
+    position = np.arange(n) / step + 1
+
+    def smooth(eye: np.ndarray) -> np.ndarray:
+        return _sample(ndimage.gaussian_filter1d(eye, sigma / step, axis=0, mode="wrap"), position, 0)
+
+    return n_coarse, AxisMap.of(smooth, n_coarse)
