@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from synthorax.errors import InputError
 from synthorax.files import atomic
-from synthorax.phantom.projection import HALF, OBJECT_PIXEL_MM, SLAB_MM, DepthBins, slab_depths_mm
+from synthorax.phantom.projection import HALF, OBJECT_PIXEL_MM, SLAB_MM, DepthBins
 
 ATLAS_VERSION = 2
 CELL_MM = 2 * OBJECT_PIXEL_MM  # half grid
@@ -88,12 +88,7 @@ class Atlas:
             "bone": build.FINE_STEP,
             "vessel": build.FINE_STEP,
         }
-        self.bins = {
-            name: DepthBins.of(
-                arrays[name] * np.float32(step), slab_depths_mm(len(arrays[name])), OBJECT_PIXEL_MM, "edge"
-            )
-            for name, step in steps.items()
-        }
+        self.bins = {name: DepthBins.of(arrays[name] * np.float32(step)) for name, step in steps.items()}
         self.mu = arrays["mu"] * np.float32(build.MU_STEP)
         self._distances = {k[9:]: v for k, v in arrays.items() if k.startswith("distance_")}
         self._distance_step = np.float32(build.DISTANCE_STEP_MM)
@@ -137,9 +132,14 @@ class Atlas:
         )
 
     @cached_property
-    def heart(self) -> np.ndarray:
-        """``(92, 256, 256)`` float32: 1 inside the heart."""
-        return (self._distances["heart"] > 0).astype(np.float32)
+    def organs(self) -> dict[str, DepthBins]:
+        """``heart`` and the lungs ``R`` and ``L``: 1 inside, in bins of the half grid."""
+        heart = self._distances["heart"] > 0
+        box = ndimage.find_objects(heart.astype(np.int8))[0]
+        inside = {side: (grid.inside > 0, grid.box) for side, grid in self.lungs.items()}
+        return {
+            name: DepthBins.boxed(*field) for name, field in {"heart": (heart[box], box), **inside}.items()
+        }
 
 
 def atlas_path(cache_dir: Path | str | None = None) -> Path:

@@ -27,10 +27,8 @@ def smoothstep(low: float, high: float, x: np.ndarray | float) -> np.ndarray:
 
 def upsample(image: np.ndarray, factor: int = 2) -> np.ndarray:
     """Bilinear enlargement of ``(H, W)`` by a whole factor, pixel areas kept in place."""
-    for axis in (0, 1):
-        n = image.shape[axis]
-        position = np.clip((np.arange(n * factor) + 0.5) / factor - 0.5, 0, n - 1)
-        image = _sample(image, position, axis)
+    for axis, n in enumerate(image.shape):
+        image = _enlargement(n, factor, n * factor)(image, axis)
     return image
 
 
@@ -80,30 +78,41 @@ class AxisMap:
             for rows, columns, weights in self.blocks:
                 np.matmul(rows_of[:, columns], weights.T, out=out[:, rows])
         else:
-            planes, out = field.reshape(before, shape[1], after), np.empty((before, self.m, after), np.float32)
+            planes, out = (
+                field.reshape(before, shape[1], after),
+                np.empty((before, self.m, after), np.float32),
+            )
             for rows, columns, weights in self.blocks:
                 np.matmul(weights, planes[:, columns], out=out[:, rows])
         return out.reshape(*shape[0], self.m, *shape[2])
 
 
-def blur(image: np.ndarray, sigma_px: float | tuple[float, ...]) -> np.ndarray:
-    """Gaussian blur of ``(..., H, W)`` float32, the border repeated; as scipy's up to rounding.
+def blur(image: np.ndarray, sigma_px: float | tuple[float, ...], mode: str = "reflect") -> np.ndarray:
+    """Gaussian blur of any number of axes, equal to scipy's up to rounding.
 
     Args:
-        image: any number of axes.
+        image: made float32.
         sigma_px: for all axes or one for each; 0 leaves an axis as it is.
+        mode: scipy's, what lies beyond the border.
     """
     sigmas = sigma_px if isinstance(sigma_px, tuple) else (sigma_px,) * image.ndim
     image = np.ascontiguousarray(image, dtype=np.float32)
     for axis, sigma in enumerate(sigmas):
         if sigma:
-            image = _gaussian(image.shape[axis], sigma)(image, axis)
+            image = _gaussian(image.shape[axis], sigma, mode)(image, axis)
     return image
 
 
 @lru_cache(maxsize=128)
-def _gaussian(n: int, sigma: float) -> AxisMap:
-    return AxisMap.of(lambda eye: ndimage.gaussian_filter1d(eye, sigma, axis=0, mode="nearest"), n)
+def _gaussian(n: int, sigma: float, mode: str) -> AxisMap:
+    return AxisMap.of(lambda eye: ndimage.gaussian_filter1d(eye, sigma, axis=0, mode=mode), n)
+
+
+@lru_cache(maxsize=32)
+def _enlargement(n: int, factor: int, n_out: int) -> AxisMap:
+    """Linear interpolation of ``n`` cells at the first ``n_out`` cells ``factor`` times as small."""
+    position = np.clip((np.arange(n_out) + 0.5) / factor - 0.5, 0, n - 1)
+    return AxisMap.of(lambda eye: _sample(eye, position, 0), n)
 
 
 @dataclass(frozen=True)
@@ -137,34 +146,43 @@ class Warp:
         """The warped map, float32."""
         flat = np.ascontiguousarray(image, dtype=np.float32).ravel()
         upper, lower = (
-            flat[corner] + self.right * (flat[corner + 1] - flat[corner])
-            for corner in (self.corner, self.corner + self.width)
+            _between(flat[start:].take(self.corner), flat[start + 1 :].take(self.corner), self.right)
+            for start in (0, self.width)
         )
-        return upper + self.down * (lower - upper)
+        return _between(upper, lower, self.down)
+
+
+def _between(first: np.ndarray, second: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """``first`` moved by a share of the way to ``second``, whose memory it takes."""
+    second -= first
+    second *= share
+    second += first
+    return second
 
 
 def wide_blur(image: np.ndarray, sigma_px: float) -> np.ndarray:
-    """Gaussian blur of ``(H, W)``; wide kernels run on an area-reduced copy."""
-    if sigma_px < 6:
-        return blur(image, sigma_px)
-    reduce, enlarge = zip(*(_wide(n, sigma_px) for n in image.shape), strict=True)
-    small = reduce[1](reduce[0](np.ascontiguousarray(image, dtype=np.float32), 0), 1)
-    return enlarge[1](enlarge[0](small, 0), 1)
+    """Gaussian blur of ``(H, W)``, the border repeated; wide kernels run on an area-reduced copy."""
+    step = int(sigma_px // 3)
+    if step < 2:
+        return blur(image, sigma_px, "nearest")
+    small = np.ascontiguousarray(image, dtype=np.float32)
+    for axis, n in enumerate(image.shape):
+        small = _reduction(n, step, sigma_px)(small, axis)
+    for axis, n in enumerate(image.shape):
+        small = _enlargement(small.shape[axis], step, n)(small, axis)
+    return small
 
 
 @lru_cache(maxsize=32)
-def _wide(n: int, sigma: float) -> tuple[AxisMap, AxisMap]:
-    """(reduce and blur, enlarge) along an axis of ``n`` cells."""
-    step = int(sigma // 3)
-    n_small = -(-n // step)
+def _reduction(n: int, step: int, sigma: float) -> AxisMap:
+    """Means of ``step`` cells (the last of what is left), blurred."""
     starts = np.arange(0, n, step)
 
     def smooth(eye: np.ndarray) -> np.ndarray:
         means = np.add.reduceat(eye, starts, axis=0) / np.diff(starts, append=n)[:, None]
         return ndimage.gaussian_filter1d(means, sigma / step, axis=0, mode="nearest")
 
-    position = np.clip((np.arange(n) + 0.5) / step - 0.5, 0, n_small - 1)
-    return AxisMap.of(smooth, n), AxisMap.of(lambda eye: _sample(eye, position, 0), n_small)
+    return AxisMap.of(smooth, n)
 
 
 def random_field(rng: np.random.Generator, shape: tuple[int, ...], sigma: tuple[float, ...]) -> np.ndarray:
