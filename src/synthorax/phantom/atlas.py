@@ -10,6 +10,7 @@ from scipy import ndimage
 
 from synthorax.errors import InputError
 from synthorax.files import atomic
+from synthorax.phantom.fields import blur
 from synthorax.phantom.projection import HALF, OBJECT_PIXEL_MM, SLAB_MM, DepthBins
 
 ATLAS_VERSION = 2
@@ -88,7 +89,7 @@ class Atlas:
             "bone": build.FINE_STEP,
             "vessel": build.FINE_STEP,
         }
-        self.bins = {name: DepthBins.of(arrays[name] * np.float32(step)) for name, step in steps.items()}
+        self.bins = {name: DepthBins.of(arrays[name], step) for name, step in steps.items()}
         self.mu = arrays["mu"] * np.float32(build.MU_STEP)
         self._distances = {k[9:]: v for k, v in arrays.items() if k.startswith("distance_")}
         self._distance_step = np.float32(build.DISTANCE_STEP_MM)
@@ -109,8 +110,7 @@ class Atlas:
 
     def distance(self, name: str, box: tuple[slice, slice, slice] = (slice(None),) * 3) -> np.ndarray:
         """Signed distance (mm) within a box, the storage's half-millimetre steps smoothed away."""
-        field = self._distances[name][box] * self._distance_step
-        return ndimage.gaussian_filter(field, 0.6, mode="nearest")
+        return blur(self._distances[name][box] * self._distance_step, 0.6, "nearest")
 
     def _lung(self, side: str) -> LungGrid:
         cells = np.argwhere(self._distances[f"lung_{side}"] * self._distance_step > -3)

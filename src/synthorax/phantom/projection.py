@@ -114,13 +114,19 @@ class DepthBins:
     pixel_mm: float
 
     @classmethod
-    def of(cls, bins: np.ndarray) -> "DepthBins":
-        """Bins ``(D, 512, 512)`` of the whole chest, with a margin that no pose exceeds and repeats the border."""
+    def of(cls, bins: np.ndarray, step: float) -> "DepthBins":
+        """Bins of the whole chest, with a margin that no pose exceeds and that repeats the border.
+
+        Args:
+            bins: ``(D, 512, 512)``, whole numbers of ``step``.
+            step: line integral of one.
+        """
         depths_mm = slab_depths_mm(len(bins))
         margin = _margin(depths_mm, OBJECT_PIXEL_MM, MAX_ANGLE_DEG)
         around = ((0, 0), (margin, margin), (margin, margin))
-        padded = np.pad(bins.astype(np.float32), around, mode="edge")
-        return cls(padded, _filled(padded), margin, (0, 0), bins.shape[1], depths_mm, OBJECT_PIXEL_MM)
+        padded = np.pad(bins, around, mode="edge")
+        rows = _filled(padded)
+        return cls(padded * np.float32(step), rows, margin, (0, 0), bins.shape[1], depths_mm, OBJECT_PIXEL_MM)
 
     @classmethod
     def boxed(
