@@ -2,9 +2,10 @@
 
 The first column is ``file_name``, the Hugging Face ImageFolder convention, so that
 ``datasets.load_dataset("imagefolder", data_dir=...)``, polars and pandas open it as it is.
-Images are 8-bit grey PNGs; each says in its own metadata that it is synthetic.
+Images are 8-bit grey PNGs, masks 1-bit; each says in its own metadata that it is synthetic.
 """
 
+import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -111,9 +112,10 @@ def write_png(
     info = PngImagePlugin.PngInfo()
     for key, value in {"Software": software, **text}.items():
         info.add_text(key, value)
-    scaled = image * 255 if image.dtype == bool else np.rint(np.clip(image, 0, 1) * 255)
-    with atomic(path) as temporary:
-        Image.fromarray(scaled.astype(np.uint8)).save(temporary, format="PNG", compress_level=1, pnginfo=info)
+    if image.dtype != bool:
+        image = np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
+    with atomic(path) as temporary:  # run lengths: noise gains nothing from a search for longer matches
+        Image.fromarray(image).save(temporary, format="PNG", compress_type=zlib.Z_RLE, pnginfo=info)
 
 
 def read_png(path: Path | str) -> np.ndarray:

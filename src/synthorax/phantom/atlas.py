@@ -10,7 +10,8 @@ from scipy import ndimage
 
 from synthorax.errors import InputError
 from synthorax.files import atomic
-from synthorax.phantom.projection import HALF, OBJECT_PIXEL_MM, SLAB_MM, DepthBins, slab_depths_mm
+from synthorax.phantom.fields import blur
+from synthorax.phantom.projection import HALF, OBJECT_PIXEL_MM, SLAB_MM, DepthBins
 from synthorax.phantom.views import seen_from_front
 
 ATLAS_VERSION = 2
@@ -89,12 +90,7 @@ class Atlas:
             "bone": build.FINE_STEP,
             "vessel": build.FINE_STEP,
         }
-        self.bins = {
-            name: DepthBins.of(
-                arrays[name] * np.float32(step), slab_depths_mm(len(arrays[name])), OBJECT_PIXEL_MM, "edge"
-            )
-            for name, step in steps.items()
-        }
+        self.bins = {name: DepthBins.of(arrays[name], step) for name, step in steps.items()}
         self.mu = arrays["mu"] * np.float32(build.MU_STEP)
         self._distances = {k[9:]: v for k, v in arrays.items() if k.startswith("distance_")}
         self._distance_step = np.float32(build.DISTANCE_STEP_MM)
@@ -124,8 +120,7 @@ class Atlas:
 
     def distance(self, name: str, box: tuple[slice, slice, slice] = (slice(None),) * 3) -> np.ndarray:
         """Signed distance (mm) within a box, the storage's half-millimetre steps smoothed away."""
-        field = self._distances[name][box] * self._distance_step
-        return ndimage.gaussian_filter(field, 0.6, mode="nearest")
+        return blur(self._distances[name][box] * self._distance_step, 0.6, "nearest")
 
     def box_of(self, name: str) -> tuple[slice, slice, slice]:
         """The box of the half grid that holds a structure and 3 mm round it."""
@@ -151,9 +146,14 @@ class Atlas:
         )
 
     @cached_property
-    def heart(self) -> np.ndarray:
-        """``(92, 256, 256)`` float32: 1 inside the heart."""
-        return (self._distances["heart"] > 0).astype(np.float32)
+    def organs(self) -> dict[str, DepthBins]:
+        """``heart`` and the lungs ``R`` and ``L``: 1 inside, in bins of the half grid."""
+        heart = self._distances["heart"] > 0
+        box = ndimage.find_objects(heart.astype(np.int8))[0]
+        inside = {side: (grid.inside > 0, grid.box) for side, grid in self.lungs.items()}
+        return {
+            name: DepthBins.boxed(*field) for name, field in {"heart": (heart[box], box), **inside}.items()
+        }
 
 
 def atlas_path(cache_dir: Path | str | None = None) -> Path:

@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from synthorax.phantom.anatomy import Anatomy
 from synthorax.phantom.atlas import HILA_MM, OUTWARD, Atlas, LungGrid
-from synthorax.phantom.fields import Warp, random_field, shrink, smoothstep, upsample, wide_blur
+from synthorax.phantom.fields import Warp, blur, random_field, shrink, smoothstep, upsample, wide_blur
 from synthorax.phantom.projection import (
     HALF,
     MU_SOFT,
@@ -21,7 +21,6 @@ from synthorax.phantom.projection import (
     SIZE,
     SLAB_MM,
     DepthBins,
-    slab_depths_mm,
 )
 from synthorax.seeds import generator
 
@@ -65,7 +64,8 @@ class Chest:
 
     def cast_box(self, field: np.ndarray, box: tuple[slice, slice, slice]) -> np.ndarray:
         """The same for a field over any box of the half grid."""
-        return upsample(_cast_half(field * np.float32(SLAB_MM), box, self.pose_deg))
+        bins = DepthBins.boxed(field, box, max(map(abs, self.pose_deg)))
+        return upsample(SLAB_MM * bins.cast(self.pose_deg))
 
     def place(self, centre_mm: tuple[float, float, float]) -> tuple[float, float]:
         """Row and column (px, atlas frame) where a point of the grid is projected."""
@@ -77,18 +77,12 @@ class Chest:
 def pose_chest(atlas: Atlas, anatomy: Anatomy, seed: int) -> Chest:
     """Tilt and rotate the atlas and give it this patient's ribs and vessels; the atlas is not touched."""
     pose = (anatomy.tilt_deg, anatomy.rotation_deg)
-    maps = {}
-    for name, bins in atlas.bins.items():
-        maps[name] = bins.cast(pose)[bins.margin : -bins.margin, bins.margin : -bins.margin]
+    maps = {name: bins.cast(pose) for name, bins in atlas.bins.items()}
     maps["rib"] = _sharpen(maps["rib"], 0.9)
     maps["bone"] = _sharpen(maps["bone"], 0.5)
-    maps = {name: _extrapolate_top(name, image) for name, image in maps.items()}
-    whole = (slice(0, atlas.mu.shape[0]), slice(0, HALF), slice(0, HALF))
-    heart = upsample(_cast_half(atlas.heart * np.float32(SLAB_MM), whole, pose))
-    lung = {
-        side: upsample(_cast_half((grid.inside > 0) * np.float32(SLAB_MM), grid.box, pose))
-        for side, grid in atlas.lungs.items()
-    }
+    _extrapolate_top(maps)
+    heart, *lungs = (upsample(SLAB_MM * atlas.organs[name].cast(pose)) for name in ("heart", "R", "L"))
+    lung = dict(zip("RL", lungs, strict=True))
     clear = {side: (mm > 45) & (heart < 5) & (maps["soft"] < 2.4) for side, mm in lung.items()}
     rows, columns = np.mgrid[0:SIZE, 0:SIZE].astype(np.float32)
     rib_rows = rows + anatomy.rib_shift_px + anatomy.rib_slope * np.abs(columns - HALF)
@@ -108,8 +102,7 @@ def healthy_line_integral(chest: Chest, anatomy: Anatomy, seed: int) -> np.ndarr
     total = total + anatomy.habitus * body * (0.75 + 0.25 * wide_blur(body, 20))
     if anatomy.breast_mm:
         total = total + breasts(generator(seed, "breasts"), anatomy.breast_mm) * body
-    along_rows = total - ndimage.gaussian_filter1d(total, 2.6, axis=0)
-    along_columns = total - ndimage.gaussian_filter1d(total, 1.6, axis=1)
+    along_rows, along_columns = total - blur(total, (2.6, 0)), total - blur(total, (0, 1.6))
     return (total + anatomy.sharpening * (along_rows + 0.5 * along_columns)).astype(np.float32)
 
 
@@ -132,7 +125,7 @@ def breasts(rng: np.random.Generator, thickness_mm: float) -> np.ndarray:
         inside = np.clip(1 - (u * u + v * v) * (1 + uneven), 0, None)
         edge = 0.75 + 0.25 * smoothstep(-0.4, 0.9, v)  # the lower fold is the sharper edge
         out += inside ** (1.25 - 0.55 * edge * smoothstep(0, 0.8, v)) * smoothstep(-1.5, 0.4, v)
-    return MU_WATER * 0.93 * thickness_mm * ndimage.gaussian_filter(out, 2.0)
+    return MU_WATER * 0.93 * thickness_mm * blur(out, 2.0)
 
 
 def vessel_tree(rng: np.random.Generator, lung: dict[str, np.ndarray], n_generations: int = 9) -> np.ndarray:
@@ -167,48 +160,25 @@ def vessel_tree(rng: np.random.Generator, lung: dict[str, np.ndarray], n_generat
             x, y = np.tile(x, 2), np.tile(y, 2)
             angle = np.concatenate([angle - 0.35 * fork, angle + fork])
             width = np.concatenate([width * np.maximum(share, 0.72), width * (1 - 0.45 * share)])
-    ink = sum(shrink(np.asarray(canvas), scale) for canvas in canvases)
-    return (ndimage.gaussian_filter(ink, 0.45) * smoothstep(5, 60, lung["R"] + lung["L"])).astype(np.float32)
-
-
-def _cast_half(
-    field: np.ndarray, box: tuple[slice, slice, slice], pose_deg: tuple[float, float]
-) -> np.ndarray:
-    """``(256, 256)``: a boxed field summed along the posed rays, slabs taken in pairs."""
-    n_bins = 46
-    lead = box[0].start % 2
-    tail = (lead + field.shape[0]) % 2
-    paired = np.pad(field, ((lead, tail), (0, 0), (0, 0)))
-    paired = paired.reshape(-1, 2, *field.shape[1:]).sum(1)
-    first = box[0].start // 2
-    depths = slab_depths_mm(n_bins)[first : first + len(paired)]
-    bins = DepthBins.of(paired, depths, 2 * OBJECT_PIXEL_MM, "constant")
-    cast, margin = bins.cast(pose_deg), bins.margin
-    canvas = np.zeros((HALF + 2 * margin, HALF + 2 * margin), np.float32)
-    canvas[box[1].start : box[1].start + cast.shape[0], box[2].start : box[2].start + cast.shape[1]] = cast
-    return canvas[margin:-margin, margin:-margin]
+    ink = np.sum([shrink(np.asarray(canvas), scale) for canvas in canvases], axis=0)
+    return blur(ink, 0.45) * smoothstep(5, 60, lung["R"] + lung["L"])
 
 
 def _sharpen(image: np.ndarray, amount: float) -> np.ndarray:
     """Undo some of the 2.5 mm slices' blur of bone along the body."""
-    return np.clip(
-        image + amount * (ndimage.gaussian_filter(image, 0.6) - ndimage.gaussian_filter(image, (5, 3))),
-        0,
-        None,
-    )
+    return np.clip(image + amount * (blur(image, 0.6) - blur(image, (5, 3))), 0, None)
 
 
-def _extrapolate_top(name: str, image: np.ndarray) -> np.ndarray:
-    """Continue the map above the scan: sideways blur, shoulders sloping away."""
-    out = image.copy()
-    row = image[SCAN_TOP_PX : SCAN_TOP_PX + 3].mean(0)
+def _extrapolate_top(maps: dict[str, np.ndarray]) -> None:
+    """Continue the maps above the scan, in place: sideways blur, shoulders sloping away."""
+    rows = np.stack([image[SCAN_TOP_PX : SCAN_TOP_PX + 3].mean(0) for image in maps.values()])
     from_middle = np.abs(np.arange(SIZE) - 262) * OBJECT_PIXEL_MM
     for height in range(SCAN_TOP_PX + 1):
-        line = ndimage.gaussian_filter1d(row, 0.5 + height * 0.5)
-        if name == "soft":
-            shoulder = np.clip(175 - height * OBJECT_PIXEL_MM * 2.2 - from_middle, 0, None)
-            line = line * smoothstep(0, 45, shoulder) * (1 - 0.004 * height)
-        elif name != "bone":
-            line = line * np.exp(-height / 10)
-        out[SCAN_TOP_PX - height] = line
-    return out
+        lines = ndimage.gaussian_filter1d(rows, 0.5 + height * 0.5)
+        shoulder = np.clip(175 - height * OBJECT_PIXEL_MM * 2.2 - from_middle, 0, None)
+        for (name, image), line in zip(maps.items(), lines, strict=True):
+            if name == "soft":
+                line = line * smoothstep(0, 45, shoulder) * (1 - 0.004 * height)
+            elif name != "bone":
+                line = line * np.exp(-height / 10)
+            image[SCAN_TOP_PX - height] = line

@@ -1,10 +1,18 @@
-"""Smooth steps, smooth random fields and fast wide blurs: what anatomy and findings are shaped with."""
+"""Smooth steps, blurs, random fields and warps: what anatomy and findings are shaped with.
 
+A blur, an enlargement and their products are one matrix an axis. :class:`AxisMap` keeps the band of that matrix as
+small dense blocks, so that smoothing is a few matrix products: four to eight times as fast as a sliding kernel.
+"""
+
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from PIL import Image
 from scipy import ndimage
+
+BLOCK = 32  # rows of a block of AxisMap
 
 
 def smoothstep(low: float, high: float, x: np.ndarray | float) -> np.ndarray:
@@ -19,10 +27,8 @@ def smoothstep(low: float, high: float, x: np.ndarray | float) -> np.ndarray:
 
 def upsample(image: np.ndarray, factor: int = 2) -> np.ndarray:
     """Bilinear enlargement of ``(H, W)`` by a whole factor, pixel areas kept in place."""
-    for axis in (0, 1):
-        n = image.shape[axis]
-        position = np.clip((np.arange(n * factor) + 0.5) / factor - 0.5, 0, n - 1)
-        image = _sample(image, position, axis)
+    for axis, n in enumerate(image.shape):
+        image = _enlargement(n, factor, n * factor)(image, axis)
     return image
 
 
@@ -38,6 +44,75 @@ def _sample(field: np.ndarray, position: np.ndarray, axis: int) -> np.ndarray:
     weight = weight.reshape([-1 if a == axis else 1 for a in range(field.ndim)])
     low = np.take(field, below, axis)
     return low + weight * (np.take(field, below + 1, axis) - low)
+
+
+@dataclass(frozen=True)
+class AxisMap:
+    """A linear map along one axis, ``n`` cells to ``m``, as dense blocks of its band.
+
+    Attributes:
+        m: cells it gives.
+        blocks: (rows, columns, ``(rows, columns)`` float32 weights) each; weights elsewhere are zero.
+    """
+
+    m: int
+    blocks: tuple[tuple[slice, slice, np.ndarray], ...]
+
+    @classmethod
+    def of(cls, function: Callable[[np.ndarray], np.ndarray], n: int) -> "AxisMap":
+        """What ``function`` does along axis 0 of ``(n, k)`` arrays; it must be linear."""
+        matrix, blocks = function(np.eye(n)), []
+        for first in range(0, len(matrix), BLOCK):
+            rows = slice(first, min(first + BLOCK, len(matrix)))
+            filled = np.flatnonzero(matrix[rows].any(0))
+            columns = slice(int(filled[0]), int(filled[-1]) + 1)
+            blocks.append((rows, columns, np.ascontiguousarray(matrix[rows, columns], dtype=np.float32)))
+        return cls(len(matrix), tuple(blocks))
+
+    def __call__(self, field: np.ndarray, axis: int) -> np.ndarray:
+        """``field`` (float32, any axes) mapped along ``axis``."""
+        shape = field.shape[:axis], field.shape[axis], field.shape[axis + 1 :]
+        before, after = (int(np.prod(part)) for part in (shape[0], shape[2]))
+        if after == 1:
+            rows_of, out = field.reshape(before, shape[1]), np.empty((before, self.m), np.float32)
+            for rows, columns, weights in self.blocks:
+                np.matmul(rows_of[:, columns], weights.T, out=out[:, rows])
+        else:
+            planes, out = (
+                field.reshape(before, shape[1], after),
+                np.empty((before, self.m, after), np.float32),
+            )
+            for rows, columns, weights in self.blocks:
+                np.matmul(weights, planes[:, columns], out=out[:, rows])
+        return out.reshape(*shape[0], self.m, *shape[2])
+
+
+def blur(image: np.ndarray, sigma_px: float | tuple[float, ...], mode: str = "reflect") -> np.ndarray:
+    """Gaussian blur of any number of axes, equal to scipy's up to rounding.
+
+    Args:
+        image: made float32.
+        sigma_px: for all axes or one for each; 0 leaves an axis as it is.
+        mode: scipy's, what lies beyond the border.
+    """
+    sigmas = sigma_px if isinstance(sigma_px, tuple) else (sigma_px,) * image.ndim
+    image = np.ascontiguousarray(image, dtype=np.float32)
+    for axis, sigma in enumerate(sigmas):
+        if sigma:
+            image = _gaussian(image.shape[axis], sigma, mode)(image, axis)
+    return image
+
+
+@lru_cache(maxsize=128)
+def _gaussian(n: int, sigma: float, mode: str) -> AxisMap:
+    return AxisMap.of(lambda eye: ndimage.gaussian_filter1d(eye, sigma, axis=0, mode=mode), n)
+
+
+@lru_cache(maxsize=32)
+def _enlargement(n: int, factor: int, n_out: int) -> AxisMap:
+    """Linear interpolation of ``n`` cells at the first ``n_out`` cells ``factor`` times as small."""
+    position = np.clip((np.arange(n_out) + 0.5) / factor - 0.5, 0, n - 1)
+    return AxisMap.of(lambda eye: _sample(eye, position, 0), n)
 
 
 @dataclass(frozen=True)
@@ -71,21 +146,43 @@ class Warp:
         """The warped map, float32."""
         flat = np.ascontiguousarray(image, dtype=np.float32).ravel()
         upper, lower = (
-            flat[corner] + self.right * (flat[corner + 1] - flat[corner])
-            for corner in (self.corner, self.corner + self.width)
+            _between(flat[start:].take(self.corner), flat[start + 1 :].take(self.corner), self.right)
+            for start in (0, self.width)
         )
-        return upper + self.down * (lower - upper)
+        return _between(upper, lower, self.down)
+
+
+def _between(first: np.ndarray, second: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """``first`` moved by a share of the way to ``second``, whose memory it takes."""
+    second -= first
+    second *= share
+    second += first
+    return second
 
 
 def wide_blur(image: np.ndarray, sigma_px: float) -> np.ndarray:
-    """Gaussian blur of ``(H, W)``; wide kernels run on an area-reduced copy."""
-    step = max(1, int(sigma_px // 3))
-    if step == 1:
-        return ndimage.gaussian_filter(image, sigma_px, mode="nearest")
-    height, width = image.shape
-    small = shrink(image, step)
-    small = ndimage.gaussian_filter(small, sigma_px / step, mode="nearest")
-    return upsample(small, step)[:height, :width]
+    """Gaussian blur of ``(H, W)``, the border repeated; wide kernels run on an area-reduced copy."""
+    step = int(sigma_px // 3)
+    if step < 2:
+        return blur(image, sigma_px, "nearest")
+    small = np.ascontiguousarray(image, dtype=np.float32)
+    for axis, n in enumerate(image.shape):
+        small = _reduction(n, step, sigma_px)(small, axis)
+    for axis, n in enumerate(image.shape):
+        small = _enlargement(small.shape[axis], step, n)(small, axis)
+    return small
+
+
+@lru_cache(maxsize=32)
+def _reduction(n: int, step: int, sigma: float) -> AxisMap:
+    """Means of ``step`` cells (the last of what is left), blurred."""
+    starts = np.arange(0, n, step)
+
+    def smooth(eye: np.ndarray) -> np.ndarray:
+        means = np.add.reduceat(eye, starts, axis=0) / np.diff(starts, append=n)[:, None]
+        return ndimage.gaussian_filter1d(means, sigma / step, axis=0, mode="nearest")
+
+    return AxisMap.of(smooth, n)
 
 
 def random_field(rng: np.random.Generator, shape: tuple[int, ...], sigma: tuple[float, ...]) -> np.ndarray:
@@ -96,10 +193,23 @@ def random_field(rng: np.random.Generator, shape: tuple[int, ...], sigma: tuple[
         shape: of the result, any number of axes.
         sigma: correlation length per axis, in cells; larger is smoother.
     """
-    steps = [max(1, int(s // 2)) for s in sigma]
-    coarse = [-(-n // step) + 4 for n, step in zip(shape, steps, strict=True)]
-    field = rng.standard_normal(coarse, dtype=np.float32)
-    field = ndimage.gaussian_filter(field, [s / k for s, k in zip(sigma, steps, strict=True)], mode="wrap")
-    for axis, (n, step) in enumerate(zip(shape, steps, strict=True)):
-        field = _sample(field, np.arange(n) / step + 1, axis)
-    return (field - field.mean()) / field.std()
+    maps = [_from_noise(n, s) for n, s in zip(shape, sigma, strict=True)]
+    field = rng.standard_normal([n for n, _ in maps], dtype=np.float32)
+    for axis, (_, smooth) in enumerate(maps):
+        field = smooth(field, axis)
+    field -= field.mean()
+    field /= field.std()
+    return field
+
+
+@lru_cache(maxsize=128)
+def _from_noise(n: int, sigma: float) -> tuple[int, AxisMap]:
+    """(cells of noise, map from them to ``n`` smooth cells): noise on a coarser axis, blurred and interpolated."""
+    step = max(1, int(sigma // 2))
+    n_coarse = -(-n // step) + 4
+    position = np.arange(n) / step + 1
+
+    def smooth(eye: np.ndarray) -> np.ndarray:
+        return _sample(ndimage.gaussian_filter1d(eye, sigma / step, axis=0, mode="wrap"), position, 0)
+
+    return n_coarse, AxisMap.of(smooth, n_coarse)

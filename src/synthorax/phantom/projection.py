@@ -100,6 +100,9 @@ class DepthBins:
     Attributes:
         padded: ``(D, H + 2m, W + 2m)`` float32, with a margin of m cells.
         rows: ``(D, 2)`` first row of each bin that is not all zero, and the row after its last one.
+        margin: m.
+        corner: row and column of the bins' first cell (without margin) on the grid.
+        side: of the grid, cells.
         depths_mm: ``(D,)`` from :func:`slab_depths_mm`.
         pixel_mm: size of a grid cell.
     """
@@ -107,28 +110,52 @@ class DepthBins:
     padded: np.ndarray
     rows: np.ndarray
     margin: int
+    corner: tuple[int, int]
+    side: int
     depths_mm: np.ndarray
     pixel_mm: float
 
     @classmethod
-    def of(cls, bins: np.ndarray, depths_mm: np.ndarray, pixel_mm: float, outside: str) -> "DepthBins":
-        """Give bins ``(D, H, W)`` a margin that no pose exceeds.
+    def of(cls, bins: np.ndarray, step: float) -> "DepthBins":
+        """Bins of the whole chest, with a margin that no pose exceeds and that repeats the border.
 
         Args:
-            bins: line integrals per bin, any grid.
-            depths_mm, pixel_mm: as above.
-            outside: numpy's pad mode: ``edge`` repeats the border (anatomy), ``constant`` is zero (a boxed finding).
+            bins: ``(D, 512, 512)``, whole numbers of ``step``.
+            step: line integral of one.
         """
-        farthest_mm = np.tan(np.deg2rad(MAX_ANGLE_DEG)) * float(np.abs(depths_mm).max())
-        margin = int(np.ceil(farthest_mm / pixel_mm)) + 1
+        depths_mm = slab_depths_mm(len(bins))
+        margin = _margin(depths_mm, OBJECT_PIXEL_MM, MAX_ANGLE_DEG)
         around = ((0, 0), (margin, margin), (margin, margin))
-        padded = np.pad(bins.astype(np.float32), around, mode=outside)  # type: ignore[call-overload]
-        filled = padded.any(2)
-        last = np.where(filled.any(1), padded.shape[1] - filled[:, ::-1].argmax(1), 0)
-        return cls(padded, np.stack([filled.argmax(1), last], 1), margin, depths_mm, pixel_mm)
+        padded = np.pad(bins, around, mode="edge")
+        rows = _filled(padded)
+        return cls(padded * np.float32(step), rows, margin, (0, 0), bins.shape[1], depths_mm, OBJECT_PIXEL_MM)
+
+    @classmethod
+    def boxed(
+        cls, field: np.ndarray, box: tuple[slice, slice, slice], max_angle_deg: float = MAX_ANGLE_DEG
+    ) -> "DepthBins":
+        """A field over a box of the half grid (zero outside it), its slabs added in pairs.
+
+        Args:
+            field: ``(Y, Z, X)``, attenuation or 0-1.
+            box: where it lies on the ``(92, 256, 256)`` grid.
+            max_angle_deg: the largest angle that will be cast.
+        """
+        depth, row, column = box
+        first, lead = divmod(depth.start, 2)
+        depths_mm = slab_depths_mm(N_SLABS // 2)[first : (depth.stop + 1) // 2]
+        margin = _margin(depths_mm, 2 * OBJECT_PIXEL_MM, max_angle_deg)
+        height, width = field.shape[1:]
+        padded = np.zeros((len(depths_mm), height + 2 * margin, width + 2 * margin), np.float32)
+        bins = padded[:, margin : margin + height, margin : margin + width]
+        front, back = field[lead::2], field[1 - lead :: 2]  # of each pair
+        bins[lead : lead + len(front)] = front
+        bins[: len(back)] += back
+        rows = _filled(bins) + margin
+        return cls(padded, rows, margin, (row.start, column.start), HALF, depths_mm, 2 * OBJECT_PIXEL_MM)
 
     def cast(self, pose_deg: tuple[float, float]) -> np.ndarray:
-        """``(H + 2m, W + 2m)`` float32; with the border repeated, the margin itself is not to be used.
+        """``(side, side)`` float32: the bins' sum along the rays.
 
         A shift of rows and columns is one shift of the flattened bin, and a fractional one the weighted sum of four.
 
@@ -144,13 +171,33 @@ class DepthBins:
             )
         down, right = np.tan(np.deg2rad(pose_deg))[:, None] * self.depths_mm / self.pixel_mm
         height, width = self.padded.shape[1:]
+        (top, bottom), (left, end_column) = (
+            (max(0, self.margin - start), min(n, self.side + self.margin - start))
+            for start, n in zip(self.corner, (height, width), strict=True)
+        )
         total = np.zeros(height * width, np.float32)
         for plane, (first, last), z, x in zip(self.padded, self.rows * width, down, right, strict=True):
             flat, row, column = plane.ravel(), int(np.floor(z)), int(np.floor(x))
             for i, of_row in ((row, 1 - (z - row)), (row + 1, z - row)):
                 for j, of_column in ((column, 1 - (x - column)), (column + 1, x - column)):
                     shift = i * width + j
-                    begin, end = max(first, -shift), min(last, len(flat) - shift)
+                    begin, end = max(first, top * width - shift), min(last, bottom * width - shift)
                     if begin < end:
                         saxpy(flat, total, end - begin, of_row * of_column, begin, 1, begin + shift, 1)
-        return total.reshape(height, width)
+        grid = np.zeros((self.side, self.side), np.float32)
+        row, column = self.corner[0] - self.margin, self.corner[1] - self.margin
+        grid[row + top : row + bottom, column + left : column + end_column] = total.reshape(height, width)[
+            top:bottom, left:end_column
+        ]
+        return grid
+
+
+def _margin(depths_mm: np.ndarray, pixel_mm: float, angle_deg: float) -> int:
+    return int(np.ceil(np.tan(np.deg2rad(angle_deg)) * float(np.abs(depths_mm).max()) / pixel_mm)) + 1
+
+
+def _filled(bins: np.ndarray) -> np.ndarray:
+    """``(D, 2)``: each bin's first row that is not all zero, and the row after its last one."""
+    filled = (bins != 0).any(2)
+    last = np.where(filled.any(1), filled.shape[1] - filled[:, ::-1].argmax(1), 0)
+    return np.stack([filled.argmax(1), last], 1)

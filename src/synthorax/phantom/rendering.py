@@ -10,10 +10,9 @@ equalisation round it. *Strict* films freeze those too: where a finding adds not
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
 
 from synthorax.phantom.anatomy import Anatomy
-from synthorax.phantom.fields import smoothstep, wide_blur
+from synthorax.phantom.fields import blur, smoothstep, wide_blur
 
 BLUR_PX = 0.4
 BANDS_PX = (1.6, 6.0, 48.0)
@@ -62,7 +61,7 @@ def healthy_film(
     white = np.percentile(processed[40:470, 60:450], anatomy.white_percentile)
     black = dark - anatomy.black_offset * (white - dark) + 0.2 * anatomy.exposure
     white = white + 0.1 * anatomy.exposure
-    smooth = ndimage.gaussian_filter(processed, 1.0)
+    smooth = blur(processed, 1.0)
     return HealthyFilm(
         transmission, scatter, grain, signal, processed, smooth, level, float(black), float(white)
     )
@@ -84,9 +83,12 @@ def strict(healthy: HealthyFilm, delta: np.ndarray, anatomy: Anatomy) -> np.ndar
 
 def grey_change(healthy: HealthyFilm, delta: np.ndarray, anatomy: Anatomy) -> np.ndarray:
     """``(512, 512)`` change of displayed grey (0-1) that a finding alone makes; about nil behind dense organs."""
-    intensity = healthy.transmission + healthy.scatter
-    change = np.log(intensity) - np.log(intensity + healthy.transmission * np.expm1(-delta))
-    return display(healthy, healthy.smooth + change, anatomy) - display(healthy, healthy.smooth, anatomy)
+    change, changed = np.zeros(delta.shape, np.float32), delta != 0
+    transmission, smooth = healthy.transmission[changed], healthy.smooth[changed]
+    intensity = transmission + healthy.scatter[changed]
+    denser = -np.log1p(transmission * np.expm1(-delta[changed]) / intensity)
+    change[changed] = display(healthy, smooth + denser, anatomy) - display(healthy, smooth, anatomy)
+    return change
 
 
 def display(healthy: HealthyFilm, processed: np.ndarray, anatomy: Anatomy) -> np.ndarray:
@@ -101,11 +103,11 @@ def display(healthy: HealthyFilm, processed: np.ndarray, anatomy: Anatomy) -> np
 def film_grain(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
     """Unit noise, 40 % of it correlated over neighbouring pixels."""
     white = rng.standard_normal(shape, dtype=np.float32)
-    return 0.6 * white + 0.8 * ndimage.gaussian_filter(white, 0.8)
+    return 0.6 * white + 0.8 * blur(white, 0.8)
 
 
 def _transmission(line_integral: np.ndarray) -> np.ndarray:
-    return ndimage.gaussian_filter(np.exp(-line_integral), BLUR_PX)
+    return blur(np.exp(-line_integral), BLUR_PX)
 
 
 def _scatter(transmission: np.ndarray, anatomy: Anatomy) -> np.ndarray:
