@@ -16,6 +16,8 @@ Wheel = Annotated[
 Size = Annotated[int, typer.Option(help="Side of the films, px, at most 512.")]
 Mode = Annotated[str, typer.Option(help="physical, or strict: no pixel changes outside the findings.")]
 
+Site = Annotated[str, typer.Option(help="How the hospital takes its films: mixed, clinic or ward.")]
+
 
 @app.command()
 def sample(
@@ -30,6 +32,10 @@ def sample(
     renderings: Annotated[int, typer.Option(help="Films per patient.")] = 1,
     workers: Annotated[int, typer.Option(help="Processes.")] = 2,
     mode: Mode = "physical",
+    site: Site = "mixed",
+    structures: Annotated[
+        bool, typer.Option("--structures", help="Masks of lobes, ribs, clavicles and aorta too.")
+    ] = False,
     wheel: Wheel = None,
 ) -> None:
     """Write a cohort: films, masks, counterfactuals, reports and tables."""
@@ -45,6 +51,8 @@ def sample(
         renderings=renderings,
         workers=workers,
         mode=mode,
+        site=site,
+        structures=structures,
         wheel=wheel,
     )
     typer.echo(f"{n * renderings} simulated films of {n} virtual patients (one anatomy) in {folder}")
@@ -95,28 +103,35 @@ def composites(
 
 @app.command()
 def show(
-    seed: Annotated[int, typer.Argument(help="Of the patient.")],
     out: Annotated[Path, typer.Option(help="PNG to write.")],
+    seed: Annotated[int, typer.Argument(help="Of the patient, or of the sheet.")] = 0,
     concepts: Annotated[
         str, typer.Option(help="Findings, separated by commas; none gives the healthy film.")
     ] = "",
+    sheet: Annotated[
+        str | None, typer.Option(help="Instead of one patient: patients, findings or structures.")
+    ] = None,
     size: Size = 512,
     mode: Mode = "physical",
+    site: Site = "mixed",
     wheel: Wheel = None,
 ) -> None:
-    """Write one patient: without findings, with them, and with their outlines."""
+    """Write one patient without findings, with them, and with their outlines; or a contact sheet."""
     import numpy as np
-    from scipy import ndimage
 
     from synthorax.dataset import write_png
     from synthorax.phantom import Atlas, VirtualPatient
+    from synthorax.phantom.sheets import contact_sheet, outlined
 
-    patient = VirtualPatient(seed, Atlas.load(wheel=wheel))
+    atlas = Atlas.load(wheel=wheel)
+    if sheet:
+        write_png(contact_sheet(sheet, seed, atlas, site), out, Synthetic="YES", Simulated="YES")
+        typer.echo(f"{out}: {sheet}, simulated, one anatomy")
+        return
+    patient = VirtualPatient(seed, atlas, site=site)
     film = patient.render([c.strip() for c in concepts.split(",") if c.strip()], mode, size)
-    outlined = film.image.copy()
-    for mask in film.masks.values():
-        outlined[mask & ~ndimage.binary_erosion(mask)] = 1.0
-    healthy = patient.render((), mode, size)
-    write_png(np.hstack([healthy.image, film.image, outlined]), out, Synthetic="YES", Simulated="YES")
+    panels = [patient.render((), mode, size).image, film.image]
+    panels.append(outlined(film.image, film.masks.values(), film.extents.values()))
+    write_png(np.hstack(panels), out, Synthetic="YES", Simulated="YES")
     sides = ", ".join(f"{concept} ({side})" for concept, side in film.sides.items()) or "no sided findings"
     typer.echo(f"{out}: {sides}; cardiothoracic ratio {film.cardiothoracic_ratio:.2f}; simulated")

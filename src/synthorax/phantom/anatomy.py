@@ -1,4 +1,8 @@
-"""What makes one virtual patient differ from the next, and how the film was taken: drawn once, stored, replayable."""
+"""What makes one virtual patient differ from the next, and how the film was taken: drawn once, stored, replayable.
+
+Demographics are proxies, and only what physics supports: sex is a breast shadow, age a wider aorta and a chest that
+leans forwards, weight more soft tissue. Race is never simulated.
+"""
 
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
@@ -6,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from synthorax.errors import unknown_choice
+from synthorax.phantom.projection import SIZE
+from synthorax.phantom.sites import DEFAULT_SITE, SiteStyle, site_style
 from synthorax.seeds import generator
 
 
@@ -15,18 +21,21 @@ class Anatomy:
 
     Person: ``sex``, ``age`` (years), ``habitus`` (soft tissue added to the line integral), ``rib_gain``,
     ``rib_shift_px`` and ``rib_slope``, ``vessel_gain`` (the CT's own vessels), ``tree_gain`` (this patient's
-    drawn vessels), ``heart_growth_mm``, ``slimness`` (sideways shrinking of the heart), ``breast_mm`` (thickness).
+    drawn vessels), ``heart_growth_mm``, ``slimness`` (sideways shrinking of the heart), ``aorta_growth_mm`` (the aorta
+    widens with age), ``breast_mm`` (thickness).
 
     Shape: ``lung_stretch`` and ``width`` (smaller shows a larger chest), ``top_px`` (crop), ``diaphragm_px``,
     ``apex_taper``, ``waist``, ``warp_px`` (deviation of a smooth random warp).
 
-    Film: ``view_position``, ``tilt_deg``, ``rotation_deg``, ``turn_deg`` (in the plane), ``shift_px``,
+    Film: ``view_position``, ``position`` (``upright`` or ``supine``), ``tilt_deg``, ``rotation_deg``, ``turn_deg`` (in the plane), ``shift_px``,
     ``photons`` (per pixel; fewer is noisier), ``scatter``, ``equalisation``, ``detail``, ``sharpening``,
     ``contrast``, ``gamma``, ``white``, ``black_offset``, ``white_percentile``, ``exposure``,
-    ``border_px`` (top, bottom, left, right), ``marker_px`` (row, column of the L, or None).
+    ``border_px`` (top, bottom, left, right), ``marker`` (L or R), ``marker_px`` (its row and column, or None),
+    ``ap_words`` (written on AP films that have a marker).
     """
 
     view_position: str
+    position: str
     sex: str
     age: float
     habitus: float
@@ -37,6 +46,7 @@ class Anatomy:
     tree_gain: float
     heart_growth_mm: float
     slimness: float
+    aorta_growth_mm: float
     breast_mm: float
     lung_stretch: float
     width: float
@@ -62,7 +72,9 @@ class Anatomy:
     white_percentile: float
     exposure: float
     border_px: tuple[int, int, int, int]
+    marker: str
     marker_px: tuple[int, int] | None
+    ap_words: str
 
     def as_dict(self) -> dict[str, object]:
         """Plain numbers, for JSON."""
@@ -78,16 +90,22 @@ class Anatomy:
         return replace(self, **as_tuples)
 
 
-def draw_anatomy(seed: int, take: int = 0) -> Anatomy:
+def draw_anatomy(seed: int, take: int = 0, site: str = DEFAULT_SITE) -> Anatomy:
     """A plausible patient and film. The ranges were set by eye against frontal films, not estimated.
 
     Args:
         seed: the patient's.
         take: which film of the patient; takes differ in the film's numbers, not in the person's.
+        site: name of a style in :func:`~synthorax.phantom.sites.site_styles`.
+
+    Raises:
+        InputError: no such site.
     """
+    style = site_style(site)
     rng = generator(seed, "anatomy")
     uniform, normal = rng.uniform, rng.normal
-    is_ap, is_female = bool(rng.random() < 0.2), bool(rng.random() < 0.5)
+    is_ap, is_female = bool(rng.random() < style.ap_share), bool(rng.random() < 0.5)
+    is_supine = is_ap and bool(generator(seed, "position").random() < style.supine_share)
     person: dict[str, Any] = {
         "habitus": np.clip(normal(0.15, 0.35), -0.35, 1.1),
         "rib_gain": uniform(1.5, 2.1),
@@ -95,8 +113,8 @@ def draw_anatomy(seed: int, take: int = 0) -> Anatomy:
         "rib_slope": normal(0, 0.05),
         "vessel_gain": uniform(0.7, 1.3),
         "tree_gain": uniform(0.7, 1.4),
-        "heart_growth_mm": uniform(0, 5) + (5 if is_ap else 0),
-        "slimness": uniform(0.04, 0.13) * (0.4 if is_ap else 1),
+        "heart_growth_mm": uniform(0, 5),
+        "slimness": uniform(0.04, 0.13),
         "breast_mm": uniform(16, 34) * is_female,
         "lung_stretch": uniform(0.76, 0.86) * (0.97 if is_ap else 1),
         "width": uniform(0.84, 0.96),
@@ -110,37 +128,44 @@ def draw_anatomy(seed: int, take: int = 0) -> Anatomy:
         "sharpening": uniform(0.7, 1.3),
     }
     age = float(np.clip(round(normal(58, 17)), 18, 95))
+    bent = max(0.0, age - 60) / 35  # a kyphotic chest leans forwards
+    person["tilt_deg"] = np.clip(person["tilt_deg"] + 3 * bent, -8, 8)
     return Anatomy(
         view_position="AP" if is_ap else "PA",
+        position="supine" if is_supine else "upright",
         sex="F" if is_female else "M",
         age=age,
+        aorta_growth_mm=max(0.0, age - 45) / 50 * 7,
         **{name: float(value) for name, value in person.items()},  # type: ignore[arg-type]
-        **_draw_film(generator(seed, "film", take), is_ap),
+        **_draw_film(generator(seed, "film", take), is_ap, style),
     )
 
 
-def _draw_film(rng: np.random.Generator, is_ap: bool) -> dict[str, Any]:
+def _draw_film(rng: np.random.Generator, is_ap: bool, style: SiteStyle) -> dict[str, Any]:
     """Position, exposure and processing of one film."""
     uniform, normal = rng.uniform, rng.normal
     numbers = {
         "top_px": uniform(22, 40),
         "turn_deg": normal(0, 1.2),
-        "photons": 10 ** uniform(4.4, 5.1) * (0.5 if is_ap else 1),
-        "scatter": uniform(0.2, 0.45) + (0.12 if is_ap else 0),
-        "equalisation": uniform(0.3, 0.55),
-        "detail": uniform(0.05, 0.5),
-        "contrast": uniform(0.5, 0.8),
-        "gamma": uniform(0.62, 0.9),
-        "white": uniform(0.86, 0.97),
-        "black_offset": uniform(0.3, 0.5),
+        "photons": 10 ** uniform(*style.log10_photons) * (0.5 if is_ap else 1),
+        "scatter": uniform(*style.scatter) + (0.12 if is_ap else 0),
+        "equalisation": uniform(*style.equalisation),
+        "detail": uniform(*style.detail),
+        "contrast": uniform(*style.contrast),
+        "gamma": uniform(*style.gamma),
+        "white": uniform(*style.white),
+        "black_offset": uniform(*style.black_offset),
         "white_percentile": uniform(94, 99),
         "exposure": normal(0, 0.1),
     }
     border = tuple(int(n) for n in rng.integers(0, 14, 4))
-    marker = (int(rng.integers(26, 66)), int(rng.integers(450, 470)))
+    row, column = int(rng.integers(26, 66)), int(rng.integers(450, 470))
+    marker = (row, column if style.marker == "L" else SIZE - 22 - column)
     return {
         **{name: float(value) for name, value in numbers.items()},
         "shift_px": (float(normal(0, 6)), float(normal(0, 6))),
-        "border_px": border if rng.random() < 0.6 else (0, 0, 0, 0),
-        "marker_px": marker if rng.random() < 0.8 else None,
+        "border_px": border if rng.random() < style.border_share else (0, 0, 0, 0),
+        "marker": style.marker,
+        "marker_px": marker if rng.random() < style.marker_share else None,
+        "ap_words": style.ap_words if is_ap else "",
     }

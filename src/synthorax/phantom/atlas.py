@@ -12,6 +12,7 @@ from synthorax.errors import InputError
 from synthorax.files import atomic
 from synthorax.phantom.fields import blur
 from synthorax.phantom.projection import HALF, OBJECT_PIXEL_MM, SLAB_MM, DepthBins
+from synthorax.phantom.views import seen_from_front
 
 ATLAS_VERSION = 2
 CELL_MM = 2 * OBJECT_PIXEL_MM  # half grid
@@ -93,6 +94,7 @@ class Atlas:
         self.mu = arrays["mu"] * np.float32(build.MU_STEP)
         self._distances = {k[9:]: v for k, v in arrays.items() if k.startswith("distance_")}
         self._distance_step = np.float32(build.DISTANCE_STEP_MM)
+        self._arrays = arrays
         self.lungs = {side: self._lung(side) for side in "RL"}
 
     @classmethod
@@ -108,15 +110,27 @@ class Atlas:
         """
         return _load(str(atlas_path(cache_dir)), str(wheel) if wheel else None)
 
+    def seen_from(self, view_position: str) -> "Atlas":
+        """This atlas for a PA film; for an AP film its planes resized as that beam has them (two seconds, once)."""
+        return self._from_front if view_position == "AP" else self
+
+    @cached_property
+    def _from_front(self) -> "Atlas":
+        return Atlas(seen_from_front(self._arrays))
+
     def distance(self, name: str, box: tuple[slice, slice, slice] = (slice(None),) * 3) -> np.ndarray:
         """Signed distance (mm) within a box, the storage's half-millimetre steps smoothed away."""
         return blur(self._distances[name][box] * self._distance_step, 0.6, "nearest")
 
-    def _lung(self, side: str) -> LungGrid:
-        cells = np.argwhere(self._distances[f"lung_{side}"] * self._distance_step > -3)
+    def box_of(self, name: str) -> tuple[slice, slice, slice]:
+        """The box of the half grid that holds a structure and 3 mm round it."""
+        cells = np.argwhere(self._distances[name] * self._distance_step > -3)
         low, high = cells.min(0), cells.max(0) + 1
         y, z, x = (slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
-        box = (y, z, x)
+        return y, z, x
+
+    def _lung(self, side: str) -> LungGrid:
+        box = self.box_of(f"lung_{side}")
         names = [n for n in self._distances if n.startswith("lobe_" + {"R": "right", "L": "left"}[side])]
         return LungGrid(
             side=side,

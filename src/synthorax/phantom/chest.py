@@ -60,7 +60,11 @@ class Chest:
 
     def cast(self, field: np.ndarray, grid: LungGrid) -> np.ndarray:
         """``(512, 512)`` line integral of a 3-D field over a lung's box (per mm, so times mm)."""
-        bins = DepthBins.boxed(field, grid.box, max(map(abs, self.pose_deg)))
+        return self.cast_box(field, grid.box)
+
+    def cast_box(self, field: np.ndarray, box: tuple[slice, slice, slice]) -> np.ndarray:
+        """The same for a field over any box of the half grid."""
+        bins = DepthBins.boxed(field, box, max(map(abs, self.pose_deg)))
         return upsample(SLAB_MM * bins.cast(self.pose_deg))
 
     def place(self, centre_mm: tuple[float, float, float]) -> tuple[float, float]:

@@ -2,9 +2,12 @@
 
     images/<image_id>.png                  films
     masks/<image_id>__<finding>.png        visible part of each finding; __findings (all), __lung, __heart
+    masks/<image_id>__<structure>.png      where asked: lung_left, lobe_right_upper, ribs, clavicle_left, aorta ...
+    extents/<image_id>__<finding>.png      where each finding lies, hidden parts included
     counterfactuals/<image_id>__<k>.png    the same patient with other findings
     patients/<patient_id>.json             everything that was drawn, replayable
     metadata.parquet, studies.parquet, concepts.parquet, cohort.json
+    findings.parquet                       a row a film and finding: side, severity, ml, share of lung, boxes, masks
 
 ``file_name`` is relative to the folder throughout. A patient depends on the cohort's seed and its own index
 alone, so neither order nor the number of workers nor an interruption changes a byte.
@@ -32,12 +35,16 @@ from synthorax.phantom.combinations import LabelPair, draw_concepts, withheld_pa
 from synthorax.phantom.patient import (
     MODES,
     Film,
+    FilmSource,
+    Finding,
     VirtualPatient,
     film_source,
     image_id_of,
     patient_id_of,
     patient_seed,
+    reduce_mask,
 )
+from synthorax.phantom.sites import DEFAULT_SITE, site_style
 from synthorax.progress import track
 from synthorax.seeds import generator
 
@@ -57,6 +64,8 @@ class CohortSettings:
     listed_pairs: tuple[tuple[str, str], ...]
     counterfactuals: int
     renderings: int
+    site: str
+    structures: bool
     software_version: str = __version__
     atlas_version: int = ATLAS_VERSION
 
@@ -73,6 +82,8 @@ def sample_cohort(
     renderings: int = 1,
     workers: int = 2,
     mode: str = "physical",
+    site: str = DEFAULT_SITE,
+    structures: bool = False,
     wheel: Path | str | None = None,
     cache_dir: Path | str | None = None,
 ) -> Path:
@@ -91,6 +102,8 @@ def sample_cohort(
         renderings: films (takes) per patient, each with findings, position and exposure drawn anew.
         workers: processes.
         mode: ``physical`` or ``strict``, see :meth:`VirtualPatient.render`.
+        site: the hospital's style, see :func:`~synthorax.phantom.sites.site_styles`.
+        structures: write a mask of each anatomical structure too.
         wheel, cache_dir: see :meth:`Atlas.load`.
 
     Returns:
@@ -107,6 +120,7 @@ def sample_cohort(
         )
     if mode not in MODES:
         raise InputError(f"mode is {mode!r}; expected one of {', '.join(MODES)}.")
+    site_style(site)
     listed = (
         withheld_pairs() if exclude_pairs is None else frozenset(frozenset(pair) for pair in exclude_pairs)
     )
@@ -122,18 +136,20 @@ def sample_cohort(
         sorted_pairs,
         counterfactuals,
         renderings,
+        site,
+        structures,
     )
     out = Path(out)
     _claim(out, settings)
     Atlas.load(cache_dir, wheel)  # built here, once, before workers ask for it
-    todo = [i for i in range(n) if not _is_whole(out, patient_id_of(patient_seed(seed, i)))]
+    todo = [i for i in range(n) if not _is_whole(out, patient_id_of(patient_seed(seed, i), site))]
     make = partial(make_patient, str(out), settings, str(cache_dir) if cache_dir else None)
     done = f" ({n - len(todo)} of {n} already there)" if len(todo) < n else ""
     for _ in track(
         _in_processes(make, todo, workers), f"Virtual patients{done}", total=len(todo), unit="patients"
     ):
         pass
-    write_tables(out, settings.n, settings.seed, settings.mode)
+    write_tables(out, settings.n, settings.seed, settings.mode, settings.site)
     return out
 
 
@@ -160,11 +176,11 @@ def counterfactual(
     Raises:
         InputError: not the id of a virtual patient's film, an unknown concept, a size out of range.
     """
-    seed, take = film_source(image_id)
+    source = film_source(image_id)
     vocabulary = Vocabulary.load()
     wanted = [c for c in vocabulary.ordered(concepts) if c != vocabulary.unremarkable]
     places = (str(cache_dir) if cache_dir else None, str(wheel) if wheel else None)
-    return _film_of(seed, take, *places).render(wanted, mode, size)
+    return _film_of(source, *places).render(wanted, mode, size)
 
 
 def counterfactual_pairs(
@@ -197,14 +213,14 @@ def _pair(
 
 
 @lru_cache(maxsize=2)
-def _patient(seed: int, cache_dir: str | None, wheel: str | None) -> VirtualPatient:
-    return VirtualPatient(seed, Atlas.load(cache_dir, wheel))
+def _patient(seed: int, site: str, cache_dir: str | None, wheel: str | None) -> VirtualPatient:
+    return VirtualPatient(seed, Atlas.load(cache_dir, wheel), site=site)
 
 
 @lru_cache(maxsize=2)
-def _film_of(seed: int, take: int, cache_dir: str | None, wheel: str | None) -> VirtualPatient:
-    patient = _patient(seed, cache_dir, wheel)
-    return patient if take == 0 else patient.retaken(take)
+def _film_of(source: FilmSource, cache_dir: str | None, wheel: str | None) -> VirtualPatient:
+    patient = _patient(source.seed, source.site, cache_dir, wheel)
+    return patient if source.take == 0 else patient.retaken(source.take)
 
 
 def _one_thread() -> None:
@@ -228,13 +244,13 @@ def _in_processes(function: Callable[[Item], T], items: Sequence[Item], workers:
 def make_patient(folder: str, settings: CohortSettings, cache_dir: str | None, index: int) -> None:
     """Write one patient's films, masks and counterfactuals, and last the record that they are whole."""
     out, vocabulary = Path(folder), Vocabulary.load()
-    first = VirtualPatient(patient_seed(settings.seed, index), Atlas.load(cache_dir))
+    first = VirtualPatient(patient_seed(settings.seed, index), Atlas.load(cache_dir), site=settings.site)
     listed = frozenset(frozenset(pair) for pair in settings.listed_pairs)
     drawn: dict[str, dict[str, object]] = {}
     films: list[dict[str, object]] = []
     for take in range(settings.renderings):
         patient = first if take == 0 else first.retaken(take)
-        image_id = image_id_of(patient.seed, take)
+        image_id = image_id_of(patient.seed, take, settings.site)
         concepts = draw_concepts(
             generator(patient.seed, "concepts", take), vocabulary, settings.pairs, listed
         )
@@ -244,6 +260,12 @@ def make_patient(folder: str, settings: CohortSettings, cache_dir: str | None, i
         _save(film.image, out / f"images/{image_id}.png")
         for name, mask in _masks(film, concepts).items():
             _save(mask, out / f"masks/{image_id}__{name}.png")
+        for name, extent in film.extents.items():
+            _save(extent, out / f"extents/{image_id}__{name}.png")
+        if settings.structures:
+            for name, structure in patient.structures.items():
+                if name != "heart":  # the film's heart mask holds its enlargement too
+                    _save(reduce_mask(structure, settings.size), out / f"masks/{image_id}__{name}.png")
         for k, other in enumerate(others):
             image = patient.render([found[c] for c in other], settings.mode, settings.size).image
             _save(image, out / f"counterfactuals/{image_id}__{k}.png")
@@ -254,12 +276,16 @@ def make_patient(folder: str, settings: CohortSettings, cache_dir: str | None, i
                 "take": take,
                 "concepts": concepts,
                 "sides": film.sides,
+                "cardiothoracic_ratio": film.cardiothoracic_ratio,
+                "truth": {
+                    f.concept: _truth(f, film) for f in (*(found[c] for c in concepts), *patient.incidentals)
+                },
                 "counterfactuals": others,
                 "anatomy": patient.anatomy.as_dict(),
             }
         )
     record = {
-        "patient_id": patient_id_of(first.seed),
+        "patient_id": patient_id_of(first.seed, settings.site),
         "seed": first.seed,
         "index": index,
         "findings": {c: drawn[c] for c in vocabulary.ordered(drawn)},
@@ -268,6 +294,16 @@ def make_patient(folder: str, settings: CohortSettings, cache_dir: str | None, i
     }
     with atomic(out / f"patients/{record['patient_id']}.json") as temporary:
         temporary.write_text(json.dumps(record, indent=1))
+
+
+def _truth(finding: Finding, film: Film) -> dict[str, object]:
+    mask, extent = film.masks[finding.concept], film.extents[finding.concept]
+    return {
+        **finding.amounts,
+        "visible_fraction": float(mask.mean()),
+        "extent_fraction": float(extent.mean()),
+        "boxes": [box._asdict() for box in film.boxes[finding.concept]],
+    }
 
 
 def _other_sets(

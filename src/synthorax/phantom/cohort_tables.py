@@ -12,7 +12,7 @@ from synthorax.concepts import ConceptVector, Vocabulary, concept_columns, label
 from synthorax.dataset import metadata_frame, write_metadata
 from synthorax.errors import InputError
 from synthorax.files import atomic
-from synthorax.phantom.findings import INCIDENTAL
+from synthorax.phantom.findings import INCIDENTAL, SIDE_WORDS
 from synthorax.phantom.patient import patient_id_of, patient_seed
 from synthorax.phantom.reports import write_report
 from synthorax.seeds import derive_seed
@@ -33,31 +33,51 @@ STUDY_COLUMNS = {
     "split": pl.String,
     "source": pl.String,
     "sides": pl.List(pl.Struct({"concept": pl.String, "side": pl.String})),
+    "cardiothoracic_ratio": pl.Float64,
     "other_findings": pl.List(pl.String),
     "seed": pl.Int64,
 }
+#: One row a film and finding. Volumes in ml and shares of lung are NULL for devices; boxes are in pixels.
+FINDING_COLUMNS = {
+    "image_id": pl.String,
+    "patient_id": pl.String,
+    "finding": pl.String,
+    "side": pl.String,
+    "severity": pl.String,
+    "diameter_mm": pl.Float64,
+    "volume_ml": pl.Float64,
+    "lung_fraction": pl.Float64,
+    "visible_fraction": pl.Float64,
+    "extent_fraction": pl.Float64,
+    "boxes": pl.List(pl.Struct({"x": pl.Int32, "y": pl.Int32, "width": pl.Int32, "height": pl.Int32})),
+    "mask_file_name": pl.String,
+    "extent_file_name": pl.String,
+}
 
 
-def write_tables(out: Path, n: int, seed: int, mode: str) -> None:
-    """Write ``metadata.parquet``, ``studies.parquet`` and ``concepts.parquet`` of ``n`` patients, in their order."""
+def write_tables(out: Path, n: int, seed: int, mode: str, site: str) -> None:
+    """Write the tables of ``n`` patients, in their order: metadata, studies, concepts, findings."""
     vocabulary = Vocabulary.load()
     metadata: list[dict[str, Any]] = []
     studies: list[dict[str, Any]] = []
     table: list[dict[str, Any]] = []
+    findings: list[dict[str, Any]] = []
     for index in range(n):
-        patient_id = patient_id_of(patient_seed(seed, index))
+        patient_id = patient_id_of(patient_seed(seed, index), site)
         record = json.loads((out / f"patients/{patient_id}.json").read_text())
         for film in record["films"]:
             vector = _vector(film["concepts"], record, vocabulary)
             labels = vocabulary.labels_of(vector)
             metadata += _metadata_rows(film, record, vector, mode, vocabulary)
             studies.append(_study_row(film, record, vector, labels, vocabulary))
+            findings += _finding_rows(film, record)
             states = {c: int(c in vector.present) for c in vocabulary.concepts}
             columns = {label_column(label): int(bool(value)) for label, value in labels.items()}
             table.append({"study_id": film["image_id"], "patient_id": patient_id, **states, **columns})
     write_metadata(metadata_frame(metadata), out)
     integers = {c: pl.Int8 for c in table[0] if c not in ("study_id", "patient_id")}
     _write(pl.DataFrame(studies, schema=STUDY_COLUMNS), out / "studies.parquet")
+    _write(pl.DataFrame(findings, schema=FINDING_COLUMNS), out / "findings.parquet")
     _write(pl.DataFrame(table, schema_overrides=integers), out / "concepts.parquet")
 
 
@@ -83,7 +103,7 @@ def concept_table(cohort: Path | str, vocabulary: Vocabulary) -> pl.DataFrame:
     wanted = json.loads(settings.read_text())
     vectors, keys = [], []
     for index in range(wanted["n"]):
-        patient_id = patient_id_of(patient_seed(wanted["seed"], index))
+        patient_id = patient_id_of(patient_seed(wanted["seed"], index), wanted["site"])
         record = json.loads((Path(cohort) / f"patients/{patient_id}.json").read_text())
         for film in record["films"]:
             shown = {*film["concepts"], *record["incidentals"]}
@@ -177,9 +197,27 @@ def _study_row(
         "labels_uncertain": [],
         "source": "phantom",
         "sides": [{"concept": c, "side": s} for c, s in film["sides"].items()],
+        "cardiothoracic_ratio": film["cardiothoracic_ratio"],
         "other_findings": list(record["incidentals"]),
         "seed": record["seed"],
     }
+
+
+def _finding_rows(film: dict[str, Any], record: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for name, known in film["truth"].items():
+        params = record["findings"].get(name) or record["incidentals"][name]
+        yield {
+            "image_id": film["image_id"],
+            "patient_id": record["patient_id"],
+            "finding": name,
+            "side": SIDE_WORDS[params["side"]],
+            "severity": params.get("severity"),
+            "diameter_mm": params.get("diameter_mm"),
+            **{key: known.get(key) for key in ("volume_ml", "lung_fraction")},
+            **{key: known[key] for key in ("visible_fraction", "extent_fraction", "boxes")},
+            "mask_file_name": f"masks/{film['image_id']}__{name}.png",
+            "extent_file_name": f"extents/{film['image_id']}__{name}.png",
+        }
 
 
 def _true_labels(labels: dict[str, bool | None]) -> list[str]:

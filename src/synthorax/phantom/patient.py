@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from copy import copy
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -16,16 +17,18 @@ from synthorax.phantom.anatomy import Anatomy, draw_anatomy
 from synthorax.phantom.atlas import Atlas
 from synthorax.phantom.chest import Chest, healthy_line_integral, pose_chest, warp_fields
 from synthorax.phantom.fields import Warp, smoothstep
-from synthorax.phantom.findings import CONCEPTS, INCIDENTAL, Shape
-from synthorax.phantom.findings.heart import grow_heart
+from synthorax.phantom.findings import CONCEPTS, INCIDENTAL, SIDE_WORDS, Shape
+from synthorax.phantom.findings.heart import grow_heart, widen_aorta
 from synthorax.phantom.projection import HALF, MU_SOFT, SIZE
 from synthorax.phantom.rendering import HealthyFilm, film_grain, grey_change, healthy_film, physical, strict
+from synthorax.phantom.sites import DEFAULT_SITE, site_style
+from synthorax.phantom.truth import Box, amounts, boxes, structure_maps
 from synthorax.seeds import derive_seed, generator
 
 MODES = ("physical", "strict")
 VISIBLE_GREY = 5 / 255
 LUNG_MM, HEART_MM = 25.0, 8.0
-_ID = re.compile(r"vp([0-9a-f]{16})(?:_(\d+))?(?:__\d+)?")
+_ID = re.compile(r"vp([0-9a-f]{16})(?:-([a-z]+))?(?:_(\d+))?(?:__\d+)?")
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,7 @@ class Finding:
             255 levels. For gas, where markings are absent: at least half of the lung along the ray is gas.
         extent: ``(512, 512)`` bool, where the finding lies, hidden parts included.
         params: what was drawn; ``patient.finding(concept, params)`` makes the same finding again.
+        amounts: ``volume_ml`` and ``lung_fraction``, see :func:`~synthorax.phantom.truth.amounts`; none for devices.
     """
 
     concept: str
@@ -48,6 +52,7 @@ class Finding:
     mask: np.ndarray = field(repr=False)
     extent: np.ndarray = field(repr=False)
     params: dict[str, object] = field(repr=False)
+    amounts: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,7 @@ class Film:
         masks: per finding, ``(size, size)`` bool, the visible part.
         extents: per finding, ``(size, size)`` bool, hidden parts included.
         lung_mask, heart_mask: ``(size, size)`` bool; the heart's includes its enlargement.
+        boxes: per finding, a box (px) round each visible part.
         sides: per concept ``"left"``, ``"right"`` or ``"bilateral"``; concepts without a side are left out.
         params: all that was drawn, plain numbers.
     """
@@ -70,6 +76,10 @@ class Film:
     heart_mask: np.ndarray = field(repr=False)
     sides: dict[str, str]
     params: dict[str, object] = field(repr=False)
+
+    @cached_property
+    def boxes(self) -> dict[str, list[Box]]:
+        return {name: boxes(mask) for name, mask in self.masks.items()}
 
     @property
     def cardiothoracic_ratio(self) -> float:
@@ -85,16 +95,20 @@ class VirtualPatient:
         seed: everything about the patient follows from it.
         atlas: from :meth:`Atlas.load`; never changed.
         take: which film of the person: another take has another position, noise, exposure and window.
+        site: the hospital's style, see :func:`~synthorax.phantom.sites.site_styles`.
         **anatomy: numbers of :class:`Anatomy` to set instead of drawing them, e.g. ``sex="F", tilt_deg=0``.
     """
 
-    def __init__(self, seed: int, atlas: Atlas, take: int = 0, **anatomy: object) -> None:
-        self.seed = seed
+    def __init__(
+        self, seed: int, atlas: Atlas, take: int = 0, site: str = DEFAULT_SITE, **anatomy: object
+    ) -> None:
+        self.seed, self.site = seed, site
         self._set = anatomy
-        person = draw_anatomy(seed, take).changed(**anatomy)
-        self.chest: Chest = pose_chest(atlas, person, seed)
+        person = draw_anatomy(seed, take, site).changed(**anatomy)
+        self.chest: Chest = pose_chest(atlas.seen_from(person.view_position), person, seed)
         healthy = healthy_line_integral(self.chest, person, seed)
-        self._in_atlas_frame = healthy + grow_heart(self.chest, person.heart_growth_mm, 10.0)[0]
+        healthy = healthy + grow_heart(self.chest, person.heart_growth_mm, 10.0)[0]
+        self._in_atlas_frame = healthy + widen_aorta(self.chest, person.aorta_growth_mm)
         self._sway = warp_fields(generator(seed, "warp"), person.warp_px)
         self._shapes: dict[str, tuple[dict[str, object], Shape]] = {}
         self._expose(take)
@@ -102,7 +116,7 @@ class VirtualPatient:
     def retaken(self, take: int) -> "VirtualPatient":
         """The same person on another film, at a fifth of the cost of a new patient."""
         other = copy(self)
-        for name in ("incidentals", "_capacity"):
+        for name in ("incidentals", "structures", "_capacity"):
             other.__dict__.pop(name, None)
         other._expose(take)
         return other
@@ -112,7 +126,7 @@ class VirtualPatient:
 
     def _expose(self, take: int) -> None:
         self.take = take
-        self.anatomy: Anatomy = draw_anatomy(self.seed, take).changed(**self._set)
+        self.anatomy: Anatomy = draw_anatomy(self.seed, take, self.site).changed(**self._set)
         self.on_film = Warp.to(*_position(self.anatomy, self._sway), (SIZE, SIZE))
         self.line_integral = self.on_film(self._in_atlas_frame)
         self.heart_mask = self.on_film(self.chest.heart) > HEART_MM
@@ -123,11 +137,26 @@ class VirtualPatient:
     @cached_property
     def incidentals(self) -> tuple[Finding, ...]:
         """Findings and devices that no concept names; they stay in every film of this patient."""
+        devices = site_style(self.site).device_factor
         return tuple(
             self.finding(name)
             for name, recipe in INCIDENTAL.items()
-            if generator(self.seed, name, "occurs").random() < recipe.rate
+            if generator(self.seed, name, "occurs").random()
+            < recipe.rate * (1 if recipe.is_disease else devices)
         )
+
+    @cached_property
+    def structures(self) -> dict[str, np.ndarray]:
+        """``(512, 512)`` bool masks of the healthy chest: lungs, lobes, heart, aorta, ribs, clavicles by name and side.
+
+        Enlarged hearts are in :attr:`Film.heart_mask`, not here.
+        """
+        words = {"R": "right", "L": "left"}
+        masks = {f"lung_{words[side]}": self.on_film(mm) > LUNG_MM for side, mm in self.chest.lung.items()}
+        masks["heart"] = self.heart_mask
+        return masks | {
+            name: self.on_film(image) > level for name, (image, level) in structure_maps(self.chest).items()
+        }
 
     @property
     def has_other_disease(self) -> bool:
@@ -170,7 +199,10 @@ class VirtualPatient:
                 mask = ndimage.uniform_filter(mask.astype(np.float32), 5) > 0.5
         else:
             mask = self.on_film(shape.region) > 0.5
-        return Finding(concept, str(params["side"]), delta, mask, extent, params)
+        side = str(params["side"])
+        is_device = concept in INCIDENTAL and not INCIDENTAL[concept].is_disease
+        found = {} if is_device else amounts(self.chest, shape, side)
+        return Finding(concept, side, delta, mask, extent, params, found)
 
     def render(
         self, findings: Iterable[Finding | str] = (), mode: str = "physical", size: int = SIZE
@@ -181,7 +213,8 @@ class VirtualPatient:
         that is wholly filled. Films of one patient share pose, noise, window, marker and border.
 
         Args:
-            findings: findings of this patient, or concepts to look up with :meth:`finding`.
+            findings: findings of this patient, or names to look up with :meth:`finding`; one that no concept names
+                is added to the patient's own, or takes its place.
             mode: ``physical`` lets scatter and equalisation answer to the findings (small differences everywhere);
                 ``strict`` changes no pixel outside the findings' support.
             size: side of the film (px), 512 or less; smaller films are area averages.
@@ -190,8 +223,12 @@ class VirtualPatient:
             raise unknown_choice("mode", mode, MODES)
         if not 16 <= size <= SIZE:
             raise InputError(f"size is {size} px; expected 16 to {SIZE}.")
-        shown = [self.finding(f) if isinstance(f, str) else f for f in findings]
-        delta = self._combine(shown)
+        asked = [self.finding(f) if isinstance(f, str) else f for f in findings]
+        shown = [f for f in asked if f.concept in CONCEPTS]
+        others = tuple(
+            {f.concept: f for f in (*self.incidentals, *asked) if f.concept in INCIDENTAL}.values()
+        )
+        delta = self._combine(shown) + sum(f.delta for f in others)
         if mode == "strict":
             image = strict(self.healthy, delta, self.anatomy)
         else:
@@ -200,7 +237,7 @@ class VirtualPatient:
         for finding in shown:
             if finding.concept == "enlarged_heart":
                 heart = heart | finding.extent
-        everything = (*shown, *self.incidentals)
+        everything = (*shown, *others)
         return Film(
             image=reduce_area(_annotate(image, self.anatomy), size),
             masks={f.concept: reduce_mask(f.mask, size) for f in everything},
@@ -211,10 +248,11 @@ class VirtualPatient:
             params={
                 "seed": self.seed,
                 "take": self.take,
+                "site": self.site,
                 "mode": mode,
                 "anatomy": self.anatomy.as_dict(),
                 "findings": {f.concept: f.params for f in shown},
-                "incidentals": {f.concept: f.params for f in self.incidentals},
+                "incidentals": {f.concept: f.params for f in others},
             },
         )
 
@@ -239,21 +277,29 @@ class VirtualPatient:
         removed = sum((np.minimum(d, 0) for d in groups.values()), np.zeros((SIZE, SIZE), np.float32))
         if len(groups) > 1:
             added = np.minimum(added, np.maximum(self._capacity, np.max([*groups.values()], axis=0)))
-        return added + removed + sum(f.delta for f in self.incidentals)
+        return added + removed
 
 
-def patient_id_of(seed: int) -> str:
-    """The patient's id; it holds the seed, so that any film can be made again from its row."""
-    return f"vp{seed:016x}"
+class FilmSource(NamedTuple):
+    """All that a film without findings follows from."""
+
+    seed: int
+    take: int
+    site: str
 
 
-def image_id_of(seed: int, take: int) -> str:
+def patient_id_of(seed: int, site: str = DEFAULT_SITE) -> str:
+    """The patient's id; it holds seed and site, so that any film can be made again from its row."""
+    return f"vp{seed:016x}" + ("" if site == DEFAULT_SITE else f"-{site}")
+
+
+def image_id_of(seed: int, take: int, site: str = DEFAULT_SITE) -> str:
     """The film's id: patient and take."""
-    return f"{patient_id_of(seed)}_{take}"
+    return f"{patient_id_of(seed, site)}_{take}"
 
 
-def film_source(name: str) -> tuple[int, int]:
-    """(seed, take) in the ``image_id`` or ``patient_id`` (take 0) of a virtual patient.
+def film_source(name: str) -> FilmSource:
+    """What the ``image_id`` or ``patient_id`` (take 0) of a virtual patient says.
 
     Raises:
         InputError: not such an id.
@@ -264,7 +310,7 @@ def film_source(name: str) -> tuple[int, int]:
             f"image_id is {name!r}; expected 'vp', 16 hexadecimal digits, '_' and a number. Only films of "
             "virtual patients have a true counterfactual."
         )
-    return int(found[1], 16), int(found[2] or 0)
+    return FilmSource(int(found[1], 16), int(found[3] or 0), found[2] or DEFAULT_SITE)
 
 
 def patient_seed(cohort_seed: int, index: int) -> int:
@@ -274,9 +320,10 @@ def patient_seed(cohort_seed: int, index: int) -> int:
 
 def sides_of(findings: Iterable[Finding]) -> dict[str, str]:
     """Concept to ``left``, ``right`` or ``bilateral``, for concepts that have a side."""
-    words = {"R": "right", "L": "left", "RL": "bilateral"}
     by_name = Vocabulary.load().by_name
-    return {f.concept: words[f.side] for f in findings if f.concept in by_name and by_name[f.concept].sided}
+    return {
+        f.concept: SIDE_WORDS[f.side] for f in findings if f.concept in by_name and by_name[f.concept].sided
+    }
 
 
 def reduce_area(image: np.ndarray, size: int) -> np.ndarray:
@@ -314,7 +361,7 @@ def _position(anatomy: Anatomy, sway: tuple[np.ndarray, np.ndarray]) -> tuple[np
 
 
 def _annotate(image: np.ndarray, anatomy: Anatomy) -> np.ndarray:
-    """Collimation border, the L marker and, on AP films, the words; all independent of findings."""
+    """Collimation border, the side marker and, on AP films, the words; all independent of findings."""
     top, bottom, left, right = anatomy.border_px
     out = np.zeros_like(image)
     inside = (slice(top, SIZE - bottom), slice(left, SIZE - right))
@@ -324,7 +371,6 @@ def _annotate(image: np.ndarray, anatomy: Anatomy) -> np.ndarray:
     ink = Image.new("L", (SIZE, SIZE), 0)
     pen = ImageDraw.Draw(ink)
     row, column = anatomy.marker_px
-    pen.text((column, row), "L", fill=245, font=ImageFont.load_default(26))
-    if anatomy.view_position == "AP":
-        pen.text((18, 400), "AP PORTABLE", fill=225, font=ImageFont.load_default(13))
+    pen.text((column, row), anatomy.marker, fill=245, font=ImageFont.load_default(26))
+    pen.text((18, 400), anatomy.ap_words, fill=225, font=ImageFont.load_default(13))
     return np.maximum(out, np.asarray(ink, dtype=np.float32) / 255)

@@ -30,6 +30,8 @@ _CENTRE_MM = (246 * VOXEL_MM[0], 74 * VOXEL_MM[2])
 _TOP_MM = (125 * VOXEL_MM[2] - _CENTRE_MM[1]) * SOURCE_DETECTOR_MM / (
     SOURCE_DETECTOR_MM - (_DETECTOR_ROW - 250) * VOXEL_MM[1]
 ) + 36
+CENTRAL_ROW = _TOP_MM / PIXEL_MM  # film row of the central ray
+DETECTOR_MM = (_DETECTOR_ROW - (FIRST_ROW + LAST_ROW) / 2) * VOXEL_MM[1]  # mid-chest to the detector
 
 MU_WATER = 0.0199  # 1/mm at 65 keV effective
 MU_SOFT = MU_WATER * 1.045

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from synthorax.concepts import Vocabulary
+from synthorax.phantom.findings import SIDE_WORDS
 from synthorax.seeds import generator
 
 #: ``{side}`` left or right; ``{where}`` 'left lung' or 'both lungs'; ``{severity}``, ``{lobe}``, ``{size}`` from the drawing.
@@ -125,6 +126,9 @@ FINDINGS: dict[str, tuple[str, ...]] = {
     ),
 }
 
+#: Hedges that leave the finding present (a doubt would leave it unknown).
+HEDGES = ("Likely ", "Probable ", "Findings compatible with ", "Appearances in keeping with ")
+
 IMPRESSIONS: dict[str, tuple[str, ...]] = {
     "mass": ("{Side} lung mass.", "{Side} lung mass, suspicious for malignancy."),
     "nodule": ("{Side} lung nodule.", "{Size} {side} pulmonary nodule."),
@@ -148,13 +152,17 @@ IMPRESSIONS: dict[str, tuple[str, ...]] = {
 }
 
 DENIALS: dict[str, tuple[str, ...]] = {
-    "Pneumothorax": ("No pneumothorax.", "There is no pneumothorax.", "No evidence of pneumothorax."),
-    "Pneumonia": ("No focal consolidation.", "There is no consolidation.", "No evidence of pneumonia."),
-    "Pleural Effusion": ("No pleural effusion.", "There is no pleural effusion.", "No effusion is seen."),
+    "Pneumothorax": ("No pneumothorax.", "There is no pneumothorax.", "No definite pneumothorax."),
+    "Pneumonia": (
+        "No focal consolidation.",
+        "There is no consolidation.",
+        "No convincing evidence of pneumonia.",
+    ),
+    "Pleural Effusion": ("No pleural effusion.", "No obvious pleural effusion.", "No effusion is seen."),
     "Cardiomegaly": ("The heart is not enlarged.", "No cardiomegaly.", "There is no cardiomegaly."),
     "Suspicious Malignancy": (
         "No suspicious nodule or mass.",
-        "No pulmonary nodule.",
+        "No definite pulmonary nodule.",
         "No mass is identified.",
     ),
 }
@@ -194,8 +202,6 @@ NORMAL_IMPRESSIONS = (
     "No acute cardiopulmonary disease.",
 )
 
-_SIDE = {"R": "right", "L": "left", "RL": "bilateral"}
-
 
 def write_report(
     findings: Mapping[str, Mapping[str, object]],
@@ -228,6 +234,7 @@ def write_report(
         sentences = normal + sentences
     sentences += _deny(rng, absent)
     impression = [_say(_one(rng, IMPRESSIONS[concept]), params) for concept, params in findings.items()]
+    impression = [_hedge(generator(seed, "hedge", i), line) for i, line in enumerate(impression)]
     if is_unremarkable:
         impression = [_one(rng, NORMAL_IMPRESSIONS)]
     elif not impression:
@@ -252,8 +259,13 @@ def _deny(rng: np.random.Generator, absent: Sequence[str]) -> list[str]:
     return [_one(rng, DENIALS[label]) for label in told]
 
 
+def _hedge(rng: np.random.Generator, line: str) -> str:
+    """One line in seven is hedged."""
+    return _one(rng, HEDGES) + line[:1].lower() + line[1:] if rng.random() < 1 / 7 else line
+
+
 def _say(template: str, params: Mapping[str, object]) -> str:
-    side = _SIDE[str(params["side"])]
+    side = SIDE_WORDS[str(params["side"])]
     size = f"{float(str(params['diameter_mm'])) / 10:.1f} cm" if "diameter_mm" in params else ""
     lobe = str(params.get("lobe", "")).replace("_", " ") + " lobe"
     words = {

@@ -1,4 +1,4 @@
-"""The heart, grown into the lungs: a little in every patient, a lot in cardiomegaly."""
+"""The heart and the aorta, grown into the lungs: with age and build in every patient, a lot in cardiomegaly."""
 
 import numpy as np
 
@@ -38,3 +38,14 @@ def grow_heart(chest: Chest, growth_mm: float, lower_mm: float) -> tuple[np.ndar
         added = fill(chest, grid, amount)
         delta, depth = delta + added[0], depth + added[1]
     return delta, depth
+
+
+def widen_aorta(chest: Chest, growth_mm: float) -> np.ndarray:
+    """``(512, 512)`` line integral of tissue between the aorta and its widened wall, where left lung was.
+
+    Seen from the front this is a larger aortic knob and a wider descending aorta.
+    """
+    grid = chest.atlas.lungs["L"]
+    arch = smoothstep(-25.0, -45.0, grid.row - grid.hilum[1])
+    aorta = chest.atlas.distance("aorta", grid.box) + growth_mm * (0.6 + 0.4 * arch)
+    return fill(chest, grid, smoothstep(-1.2, 1.2, aorta) * smoothstep(-1.5, 0.8, grid.inside))[0]

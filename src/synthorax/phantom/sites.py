@@ -1,0 +1,69 @@
+"""Site styles: how a hospital takes its films, so that two hospitals can be simulated.
+
+A style says which share of films is AP and supine, how often devices are there, the ranges from which exposure and
+processing are drawn, and how films are marked. The anatomy is drawn alike everywhere.
+"""
+
+from functools import lru_cache
+from importlib.resources import files
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field
+
+from synthorax.errors import unknown_choice
+
+DEFAULT_SITE = "mixed"
+Range = tuple[float, float]
+
+
+class SiteStyle(BaseModel):
+    """One hospital's way of taking films.
+
+    Attributes:
+        ap_share, supine_share: share of films taken AP, and of those the share lying down.
+        device_factor: how many times more often devices are there than in ``mixed``.
+        log10_photons, scatter, equalisation, detail, contrast, gamma, white, black_offset: ranges of uniform draws;
+            what each does is said at :class:`~synthorax.phantom.anatomy.Anatomy`.
+        border_share, marker_share: share of films with a collimation border, and with a marker.
+        marker: the side marker's letter; ``R`` stands at the patient's right.
+        ap_words: what is written on AP films; may be empty.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    ap_share: float = Field(ge=0, le=1)
+    supine_share: float = Field(ge=0, le=1)
+    device_factor: float = Field(ge=0)
+    log10_photons: Range
+    scatter: Range
+    equalisation: Range
+    detail: Range
+    contrast: Range
+    gamma: Range
+    white: Range
+    black_offset: Range
+    border_share: float = Field(ge=0, le=1)
+    marker_share: float = Field(ge=0, le=1)
+    marker: str = Field(pattern="^[LR]$")
+    ap_words: str
+
+
+@lru_cache
+def site_styles() -> dict[str, SiteStyle]:
+    """All styles by name, from ``sites.yaml``; each states only what differs from ``mixed``."""
+    table = yaml.safe_load((files("synthorax.phantom") / "sites.yaml").read_text())
+    return {
+        name: SiteStyle(**table[DEFAULT_SITE] | (differences or {})) for name, differences in table.items()
+    }
+
+
+def site_style(name: str) -> SiteStyle:
+    """The style of that name.
+
+    Raises:
+        InputError: no such style.
+    """
+    styles = site_styles()
+    if name not in styles:
+        raise unknown_choice("site", name, styles)
+    return styles[name]
