@@ -115,16 +115,21 @@ def warp_fields(rng: np.random.Generator, deviation_px: float) -> tuple[np.ndarr
 
 def breasts(rng: np.random.Generator, thickness_mm: float) -> np.ndarray:
     """``(512, 512)`` line integral of two soft shadows: fading upwards, rounded and uneven below."""
-    rows, columns = np.mgrid[0:SIZE, 0:SIZE].astype(np.float32)
+    pixels = np.arange(SIZE, dtype=np.float32)
     out = np.zeros((SIZE, SIZE), np.float32)
     middle_row, radius = rng.uniform(250, 290), rng.uniform(66, 94)
     for outward, middle_column in ((-1, 142), (1, 376)):
         uneven = random_field(rng, (SIZE, SIZE), (34, 34)) * 0.06
-        u = (columns - middle_column - outward * rng.uniform(2, 16)) / radius / rng.uniform(1.0, 1.18)
-        v = (rows - middle_row - rng.normal(0, 5)) / radius
-        inside = np.clip(1 - (u * u + v * v) * (1 + uneven), 0, None)
+        column, half_width = middle_column + outward * rng.uniform(2, 16), radius * rng.uniform(1.0, 1.18)
+        row = middle_row + rng.normal(0, 5)
+        box = tuple(  # outside it there is none
+            slice(max(0, int(at - 1.4 * reach)), int(at + 1.4 * reach))
+            for at, reach in ((row, radius), (column, half_width))
+        )
+        u, v = (pixels[box[1]] - column) / half_width, ((pixels[box[0]] - row) / radius)[:, None]
+        inside = np.clip(1 - (u * u + v * v) * (1 + uneven[box]), 0, None)
         edge = 0.75 + 0.25 * smoothstep(-0.4, 0.9, v)  # the lower fold is the sharper edge
-        out += inside ** (1.25 - 0.55 * edge * smoothstep(0, 0.8, v)) * smoothstep(-1.5, 0.4, v)
+        out[box] += inside ** (1.25 - 0.55 * edge * smoothstep(0, 0.8, v)) * smoothstep(-1.5, 0.4, v)
     return MU_WATER * 0.93 * thickness_mm * blur(out, 2.0)
 
 

@@ -19,7 +19,8 @@ def smoothstep(low: float, high: float, x: np.ndarray | float) -> np.ndarray:
     """0 at ``low``, 1 at ``high`` (``low`` may be the larger one), cubic between, flat outside."""
     t = np.atleast_1d(np.asarray(x, dtype=np.float32) - np.float32(low)) * np.float32(1 / (high - low))
     np.clip(t, 0, 1, out=t)
-    curve = 3 - 2 * t
+    curve = -2 * t
+    curve += 3
     curve *= t
     curve *= t
     return curve.reshape(np.shape(x))
