@@ -16,7 +16,7 @@ Wheel = Annotated[
 Size = Annotated[int, typer.Option(help="Side of the films, px, at most 512.")]
 Mode = Annotated[str, typer.Option(help="physical, or strict: no pixel changes outside the findings.")]
 
-Site = Annotated[str, typer.Option(help="How the hospital takes its films: mixed, clinic or ward.")]
+Site = Annotated[str, typer.Option(help="How the hospital takes its films: mixed, public, clinic or ward.")]
 
 
 @app.command()

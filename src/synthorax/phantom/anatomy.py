@@ -24,12 +24,13 @@ class Anatomy:
     drawn vessels), ``heart_growth_mm``, ``slimness`` (sideways shrinking of the heart), ``aorta_growth_mm`` (the aorta
     widens with age), ``breast_mm`` (thickness).
 
-    Shape: ``lung_stretch`` and ``width`` (smaller shows a larger chest), ``top_px`` (crop), ``diaphragm_px``,
+    Shape: ``shoulder_slope`` and ``shoulder_px`` (arms down: fall of the shoulders and row of the neck's foot; a slope of
+    0 leaves the arms up), ``lung_stretch`` and ``width`` (smaller shows a larger chest), ``top_px`` (crop), ``diaphragm_px``,
     ``apex_taper``, ``waist``, ``warp_px`` (deviation of a smooth random warp).
 
     Film: ``view_position``, ``position`` (``upright`` or ``supine``), ``tilt_deg``, ``rotation_deg``, ``turn_deg`` (in the plane), ``shift_px``,
     ``photons`` (per pixel; fewer is noisier), ``scatter``, ``equalisation``, ``detail``, ``sharpening``,
-    ``contrast``, ``gamma``, ``white``, ``black_offset``, ``white_percentile``, ``exposure``,
+    ``contrast``, ``gamma``, ``white``, ``black_offset``, ``white_percentile``, ``exposure``, ``zoom``, ``grain_px``,
     ``border_px`` (top, bottom, left, right), ``marker`` (L or R), ``marker_px`` (its row and column, or None),
     ``ap_words`` (written on AP films that have a marker).
     """
@@ -56,6 +57,8 @@ class Anatomy:
     apex_taper: float
     waist: float
     warp_px: float
+    shoulder_slope: float
+    shoulder_px: float
     tilt_deg: float
     rotation_deg: float
     turn_deg: float
@@ -71,6 +74,8 @@ class Anatomy:
     black_offset: float
     white_percentile: float
     exposure: float
+    zoom: float
+    grain_px: float
     border_px: tuple[int, int, int, int]
     marker: str
     marker_px: tuple[int, int] | None
@@ -136,9 +141,15 @@ def draw_anatomy(seed: int, take: int = 0, site: str = DEFAULT_SITE) -> Anatomy:
         sex="F" if is_female else "M",
         age=age,
         aorta_growth_mm=max(0.0, age - 45) / 50 * 7,
+        **_draw_shoulders(generator(seed, "shoulders"), style),
         **{name: float(value) for name, value in person.items()},  # type: ignore[arg-type]
         **_draw_film(generator(seed, "film", take), is_ap, style),
     )
+
+
+def _draw_shoulders(rng: np.random.Generator, style: SiteStyle) -> dict[str, float]:
+    slope, foot = float(rng.uniform(0.38, 0.62)), float(rng.uniform(4, 24))
+    return {"shoulder_slope": slope * style.shoulders, "shoulder_px": foot}
 
 
 def _draw_film(rng: np.random.Generator, is_ap: bool, style: SiteStyle) -> dict[str, Any]:
@@ -156,16 +167,20 @@ def _draw_film(rng: np.random.Generator, is_ap: bool, style: SiteStyle) -> dict[
         "white": uniform(*style.white),
         "black_offset": uniform(*style.black_offset),
         "white_percentile": uniform(94, 99),
-        "exposure": normal(0, 0.1),
+        "exposure": normal(0, style.exposure),
     }
     border = tuple(int(n) for n in rng.integers(0, 14, 4))
-    row, column = int(rng.integers(26, 66)), int(rng.integers(450, 470))
+    row, column = int(rng.integers(*style.marker_rows)), int(rng.integers(450, 470))
     marker = (row, column if style.marker == "L" else SIZE - 22 - column)
+    shift = (float(normal(0, style.shift_px)), float(normal(0, style.shift_px)))
+    has_border, has_marker = rng.random() < style.border_share, rng.random() < style.marker_share
     return {
         **{name: float(value) for name, value in numbers.items()},
-        "shift_px": (float(normal(0, 6)), float(normal(0, 6))),
-        "border_px": border if rng.random() < style.border_share else (0, 0, 0, 0),
+        "shift_px": shift,
+        "zoom": float(uniform(*style.zoom)),
+        "grain_px": float(uniform(*style.grain_px)),
+        "border_px": border if has_border else (0, 0, 0, 0),
         "marker": style.marker,
-        "marker_px": marker if rng.random() < style.marker_share else None,
+        "marker_px": marker if has_marker else None,
         "ap_words": style.ap_words if is_ap else "",
     }

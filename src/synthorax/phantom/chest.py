@@ -102,8 +102,23 @@ def healthy_line_integral(chest: Chest, anatomy: Anatomy, seed: int) -> np.ndarr
     total = total + anatomy.habitus * body * (0.75 + 0.25 * wide_blur(body, 20))
     if anatomy.breast_mm:
         total = total + breasts(generator(seed, "breasts"), anatomy.breast_mm) * body
+    if anatomy.shoulder_slope:
+        total = total * shoulders(anatomy.shoulder_slope, anatomy.shoulder_px)
     along_rows, along_columns = total - blur(total, (2.6, 0)), total - blur(total, (0, 1.6))
     return (total + anatomy.sharpening * (along_rows + 0.5 * along_columns)).astype(np.float32)
+
+
+def shoulders(slope: float, foot_px: float) -> np.ndarray:
+    """``(512, 512)``, 1 in the body and 0 in the air above hanging shoulders; the neck goes on upwards.
+
+    Args:
+        slope: fall of the shoulders, rows per column.
+        foot_px: row where neck and shoulder meet.
+    """
+    rows, columns = np.mgrid[0:SIZE, 0:SIZE].astype(np.float32)
+    aside = np.abs(columns - 258)
+    edge = foot_px - 120 * smoothstep(66, 44, aside) + slope * np.clip(aside - 55, 0, None)
+    return smoothstep(-4, 40, rows - edge)
 
 
 def warp_fields(rng: np.random.Generator, deviation_px: float) -> tuple[np.ndarray, np.ndarray]:

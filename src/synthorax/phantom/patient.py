@@ -131,7 +131,7 @@ class VirtualPatient:
         self.line_integral = self.on_film(self._in_atlas_frame)
         self.heart_mask = self.on_film(self.chest.heart) > HEART_MM
         self.lung_mask = self.on_film(self.chest.lung["R"] + self.chest.lung["L"]) > LUNG_MM
-        grain = film_grain(generator(self.seed, "noise", take), (SIZE, SIZE))
+        grain = film_grain(generator(self.seed, "noise", take), (SIZE, SIZE), self.anatomy.grain_px)
         self.healthy: HealthyFilm = healthy_film(self.line_integral, self.lung_mask, self.anatomy, grain)
 
     @cached_property
@@ -346,7 +346,7 @@ def _position(anatomy: Anatomy, sway: tuple[np.ndarray, np.ndarray]) -> tuple[np
     """For each film pixel, the row and column of the atlas's frame that it shows."""
     rows, columns = np.mgrid[0:SIZE, 0:SIZE].astype(np.float32)
     angle = np.deg2rad(anatomy.turn_deg)
-    from_row, from_column = rows - HALF, columns - HALF
+    from_row, from_column = anatomy.zoom * (rows - HALF), anatomy.zoom * (columns - HALF)
     row = from_row * np.cos(angle) - from_column * np.sin(angle)
     column = from_column * np.cos(angle) + from_row * np.sin(angle)
     y = anatomy.top_px + (row + HALF) * anatomy.lung_stretch + anatomy.shift_px[1] * 0.5

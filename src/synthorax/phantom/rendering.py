@@ -100,9 +100,12 @@ def display(healthy: HealthyFilm, processed: np.ndarray, anatomy: Anatomy) -> np
     return (anatomy.white * np.clip(curve, 0, 1) ** anatomy.gamma).astype(np.float32)
 
 
-def film_grain(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
-    """Unit noise, 40 % of it correlated over neighbouring pixels."""
+def film_grain(rng: np.random.Generator, shape: tuple[int, int], blur_px: float = 0.0) -> np.ndarray:
+    """Noise of unit deviation, blurred by detector and downsampling; unblurred, 40 % of it is correlated."""
     white = rng.standard_normal(shape, dtype=np.float32)
+    if blur_px:
+        grain = blur(white, blur_px)
+        return grain / grain.std()
     return 0.6 * white + 0.8 * blur(white, 0.8)
 
 

@@ -24,7 +24,12 @@ class SiteStyle(BaseModel):
         device_factor: how many times more often devices are there than in ``mixed``.
         log10_photons, scatter, equalisation, detail, contrast, gamma, white, black_offset: ranges of uniform draws;
             what each does is said at :class:`~synthorax.phantom.anatomy.Anatomy`.
+        zoom, shift_px, exposure: how films are framed (zoom above 1 shows more round the chest; deviations of the shift
+            and of the exposure error).
+        grain_px: blur of the noise by detector and downsampling; 0 leaves most of it white.
+        shoulders: whether arms hang down, with air above the shoulders; otherwise they are up, as in the CT.
         border_share, marker_share: share of films with a collimation border, and with a marker.
+        marker_rows: highest and lowest row of the marker.
         marker: the side marker's letter; ``R`` stands at the patient's right.
         ap_words: what is written on AP films; may be empty.
     """
@@ -42,9 +47,15 @@ class SiteStyle(BaseModel):
     gamma: Range
     white: Range
     black_offset: Range
+    zoom: Range
+    shift_px: float = Field(ge=0)
+    exposure: float = Field(ge=0)
+    grain_px: Range
+    shoulders: bool
     border_share: float = Field(ge=0, le=1)
     marker_share: float = Field(ge=0, le=1)
     marker: str = Field(pattern="^[LR]$")
+    marker_rows: tuple[int, int]
     ap_words: str
 
 
