@@ -24,8 +24,9 @@ BUILT_IN_RECORD = {
 }
 ATLAS_NAME = r"[a-z](?:-?[a-z0-9]){1,30}"  # stands in image_ids and file names
 CELL_MM = 2 * OBJECT_PIXEL_MM  # half grid
+Hila = dict[str, tuple[float, float, float]]
 #: Hilum of each lung of the built-in atlas: depth, row, column (mm on the ray-aligned grid).
-HILA_MM = {
+HILA_MM: Hila = {
     "R": (46 * SLAB_MM, 225 * OBJECT_PIXEL_MM, 203 * OBJECT_PIXEL_MM),
     "L": (46 * SLAB_MM, 208 * OBJECT_PIXEL_MM, 308 * OBJECT_PIXEL_MM),
 }
@@ -88,13 +89,11 @@ class Atlas:
         lungs: the two :class:`LungGrid`.
     """
 
-    def __init__(self, arrays: dict[str, np.ndarray], name: str = BUILT_IN) -> None:
+    def __init__(self, arrays: dict[str, np.ndarray], name: str = BUILT_IN, hila_mm: Hila = HILA_MM) -> None:
         from synthorax.phantom import build
 
         self.name = name
-        self.hila_mm = dict(HILA_MM)
-        if "hila_mm" in arrays:
-            self.hila_mm = dict(zip(HILA_MM, map(tuple, arrays["hila_mm"].tolist()), strict=True))
+        self.hila_mm = hila_mm
         steps = {
             "soft": build.SOFT_STEP,
             "rib": build.FINE_STEP,
@@ -130,7 +129,7 @@ class Atlas:
 
     @cached_property
     def _from_front(self) -> "Atlas":
-        return Atlas(seen_from_front(self._arrays))
+        return Atlas(seen_from_front(self._arrays), self.name, self.hila_mm)
 
     def distance(self, name: str, box: tuple[slice, slice, slice] = (slice(None),) * 3) -> np.ndarray:
         """Signed distance (mm) within a box, the storage's half-millimetre steps smoothed away."""
@@ -219,7 +218,11 @@ def _load(path: str, wheel: str | None, name: str) -> Atlas:
         raise InputError(f"{path} cannot be read ({error}). Delete it; the atlas is built again.") from error
     if arrays["mu"].shape[1:] != (HALF, HALF):
         raise InputError(f"{path} was built for another grid. Delete it; the atlas is built again.")
-    return Atlas(arrays, name)
+    arrays.pop("record", None)
+    hila = arrays.pop("hila_mm", None)
+    if hila is None:
+        return Atlas(arrays)
+    return Atlas(arrays, name, dict(zip(HILA_MM, map(tuple, hila.tolist()), strict=True)))
 
 
 def _build_into(path: Path, wheel: str | None) -> None:

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 from scipy import ndimage
 
 from synthorax.phantom.anatomy import Anatomy
-from synthorax.phantom.atlas import OUTWARD, Atlas, LungGrid
+from synthorax.phantom.atlas import OUTWARD, Atlas, Hila, LungGrid
 from synthorax.phantom.fields import Warp, blur, random_field, shrink, smoothstep, upsample, wide_blur
 from synthorax.phantom.projection import (
     HALF,
@@ -136,7 +136,7 @@ def breasts(rng: np.random.Generator, thickness_mm: float) -> np.ndarray:
 def vessel_tree(
     rng: np.random.Generator,
     lung: dict[str, np.ndarray],
-    hila_mm: dict[str, tuple[float, float, float]],
+    hila_mm: Hila,
     n_generations: int = 9,
 ) -> np.ndarray:
     """``(512, 512)`` line integral of this patient's own vessels: trees that fork at the end of each branch."""

@@ -12,7 +12,7 @@ import numpy as np
 from scipy import ndimage
 
 from synthorax.errors import InputError
-from synthorax.phantom.atlas import HILA_MM
+from synthorax.phantom.atlas import HILA_MM, Hila
 from synthorax.phantom.ct import GROUPS, LUNGS, NUMBERS, Volume
 from synthorax.phantom.projection import VOXEL_MM
 from synthorax.phantom.wheel import Scan
@@ -40,7 +40,7 @@ class Registered:
 
     scan: Scan
     scale: tuple[float, float, float]
-    hila_mm: dict[str, tuple[float, float, float]]
+    hila_mm: Hila
 
 
 def register(volume: Volume) -> Registered:
