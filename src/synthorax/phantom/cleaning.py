@@ -1,7 +1,8 @@
 """From a contrast-enhanced angiogram to a healthy, unenhanced chest.
 
-The CT was taken supine, arms up, with iodine in the vessels, on a table, and its owner has a nodule in the
-left lung. Table, iodine, streaks and nodule are removed; a band at the left base stays.
+The built-in CT was taken supine, arms up, with iodine in the vessels, on a table, and its owner has a nodule in the
+left lung. Table, iodine, streaks and nodule are removed; a band at the left base stays. Of
+another CT, table and iodine are removed; what its owner's lungs show stays.
 """
 
 from dataclasses import dataclass
@@ -11,8 +12,7 @@ from scipy import ndimage
 
 from synthorax.phantom.wheel import Scan
 
-#: Box (voxels) round the owner's nodule in the left lung, and how far below lies the lung that replaces it.
-NODULE_BOX = (slice(290, 400), slice(110, 190), slice(78, 110))
+#: How far (slices) below a nodule lies the lung that replaces it.
 NODULE_DONOR_SHIFT = 22
 
 
@@ -53,7 +53,8 @@ def clean(scan: Scan) -> CleanScan:
     )
     _remove_iodine(hu, scan, bone)
     left = (scan.names["lung_upper_lobe_left"], scan.names["lung_lower_lobe_left"])
-    _remove_nodule(hu, labels, bone, left)
+    if scan.nodule_box:
+        _remove_nodule(hu, labels, bone, left, scan.nodule_box)
     scan = Scan(hu, labels, scan.names, scan.groups)
     ribs = scan.mask_of(n for name, n in scan.names.items() if name.startswith("rib_"))
     hu[scan.mask("rib_right_1")] = np.minimum(hu[scan.mask("rib_right_1")], 330)  # venous iodine in the label
@@ -105,9 +106,14 @@ def _remove_iodine(hu: np.ndarray, scan: Scan, bone: np.ndarray) -> None:
     hu[streaks] = np.clip(hu[streaks], -20, 60)
 
 
-def _remove_nodule(hu: np.ndarray, labels: np.ndarray, bone: np.ndarray, left: tuple[int, int]) -> None:
+def _remove_nodule(
+    hu: np.ndarray,
+    labels: np.ndarray,
+    bone: np.ndarray,
+    left: tuple[int, int],
+    box: tuple[slice, slice, slice],
+) -> None:
     """Blend lung from below over the nodule in the left lung, in place."""
-    box = NODULE_BOX
     donor_box = (*box[:2], slice(box[2].start - NODULE_DONOR_SHIFT, box[2].stop - NODULE_DONOR_SHIFT))
     lung = np.isin(labels[box], left)
     hull = ndimage.binary_closing(lung, np.ones((25, 25, 7))) & ~bone[box]

@@ -9,8 +9,8 @@
     metadata.parquet, studies.parquet, concepts.parquet, cohort.json
     findings.parquet                       a row a film and finding: side, severity, ml, share of lung, boxes, masks
 
-``file_name`` is relative to the folder throughout. A patient depends on the cohort's seed and its own index
-alone, so neither order nor the number of workers nor an interruption changes a byte.
+``file_name`` is relative to the folder throughout. A patient depends on the cohort's seed and atlases and its
+own index alone, so neither order nor the number of workers nor an interruption changes a byte.
 """
 
 import json
@@ -29,7 +29,14 @@ from synthorax.concepts import Vocabulary
 from synthorax.dataset import write_png
 from synthorax.errors import InputError, RunError
 from synthorax.files import atomic
-from synthorax.phantom.atlas import ATLAS_VERSION, Atlas
+from synthorax.phantom.atlas import (
+    ATLAS_VERSION,
+    BUILT_IN,
+    BUILT_IN_RECORD,
+    Atlas,
+    atlas_record,
+    atlases_at_hand,
+)
 from synthorax.phantom.cohort_tables import write_tables
 from synthorax.phantom.combinations import LabelPair, draw_concepts, withheld_pairs
 from synthorax.phantom.patient import (
@@ -38,10 +45,9 @@ from synthorax.phantom.patient import (
     FilmSource,
     Finding,
     VirtualPatient,
+    cohort_patient_ids,
     film_source,
     image_id_of,
-    patient_id_of,
-    patient_seed,
     reduce_mask,
 )
 from synthorax.phantom.sites import DEFAULT_SITE, site_style
@@ -54,7 +60,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class CohortSettings:
-    """What a cohort's bytes depend on, kept in ``cohort.json``."""
+    """What a cohort's bytes depend on, kept in ``cohort.json``.
+
+    ``atlases`` (name, licence and checksums of each) is left out there where the built-in one is alone.
+    """
 
     n: int
     seed: int
@@ -68,6 +77,17 @@ class CohortSettings:
     structures: bool
     software_version: str = __version__
     atlas_version: int = ATLAS_VERSION
+    atlases: tuple[dict[str, str], ...] = (BUILT_IN_RECORD,)
+
+    @property
+    def atlas_names(self) -> list[str]:
+        return [atlas["name"] for atlas in self.atlases]
+
+    def as_json(self) -> dict[str, object]:
+        plain = json.loads(json.dumps(asdict(self)))
+        if self.atlas_names == [BUILT_IN]:
+            del plain["atlases"]
+        return plain
 
 
 def sample_cohort(
@@ -84,6 +104,7 @@ def sample_cohort(
     mode: str = "physical",
     site: str = DEFAULT_SITE,
     structures: bool = False,
+    atlases: Sequence[str] | None = None,
     wheel: Path | str | None = None,
     cache_dir: Path | str | None = None,
 ) -> Path:
@@ -104,13 +125,15 @@ def sample_cohort(
         mode: ``physical`` or ``strict``, see :meth:`VirtualPatient.render`.
         site: the hospital's style, see :func:`~synthorax.phantom.sites.site_styles`.
         structures: write a mask of each anatomical structure too.
+        atlases: names; default all at hand, see :func:`~synthorax.phantom.atlas.atlases_at_hand`. Cohorts of other
+            atlases share no anatomy, cohorts of other seeds no patient.
         wheel, cache_dir: see :meth:`Atlas.load`.
 
     Returns:
         The folder.
 
     Raises:
-        InputError: a setting out of range.
+        InputError: a setting out of range, an atlas that is not at hand.
         RunError: the folder holds a cohort with other settings.
     """
     if n < 1 or renderings < 1 or counterfactuals < 0 or workers < 1:
@@ -138,18 +161,22 @@ def sample_cohort(
         renderings,
         site,
         structures,
+        atlases=_records(atlases, cache_dir),
     )
     out = Path(out)
     _claim(out, settings)
-    Atlas.load(cache_dir, wheel)  # built here, once, before workers ask for it
-    todo = [i for i in range(n) if not _is_whole(out, patient_id_of(patient_seed(seed, i), site))]
+    ids = cohort_patient_ids(seed, n, site, settings.atlas_names)
+    if BUILT_IN in settings.atlas_names:
+        Atlas.load(cache_dir, wheel)  # built here, once, before workers ask for it
+    todo = [(index, name) for index, name in enumerate(ids) if not _is_whole(out, name)]
+    todo.sort(key=lambda item: film_source(item[1]).atlas)  # each process loads an atlas once
     make = partial(make_patient, str(out), settings, str(cache_dir) if cache_dir else None)
     done = f" ({n - len(todo)} of {n} already there)" if len(todo) < n else ""
     for _ in track(
         _in_processes(make, todo, workers), f"Virtual patients{done}", total=len(todo), unit="patients"
     ):
         pass
-    write_tables(out, settings.n, settings.seed, settings.mode, settings.site)
+    write_tables(out, ids, settings.mode)
     return out
 
 
@@ -174,7 +201,8 @@ def counterfactual(
         The film; ``.image`` and ``.masks`` by concept.
 
     Raises:
-        InputError: not the id of a virtual patient's film, an unknown concept, a size out of range.
+        InputError: not the id of a virtual patient's film, an unknown concept, a size out of range, an atlas that is
+            not at hand.
     """
     source = film_source(image_id)
     vocabulary = Vocabulary.load()
@@ -213,13 +241,13 @@ def _pair(
 
 
 @lru_cache(maxsize=2)
-def _patient(seed: int, site: str, cache_dir: str | None, wheel: str | None) -> VirtualPatient:
-    return VirtualPatient(seed, Atlas.load(cache_dir, wheel), site=site)
+def _patient(seed: int, site: str, atlas: str, cache_dir: str | None, wheel: str | None) -> VirtualPatient:
+    return VirtualPatient(seed, Atlas.load(cache_dir, wheel, atlas), site=site)
 
 
 @lru_cache(maxsize=2)
 def _film_of(source: FilmSource, cache_dir: str | None, wheel: str | None) -> VirtualPatient:
-    patient = _patient(source.seed, source.site, cache_dir, wheel)
+    patient = _patient(source.seed, source.site, source.atlas, cache_dir, wheel)
     return patient if source.take == 0 else patient.retaken(source.take)
 
 
@@ -241,16 +269,18 @@ def _in_processes(function: Callable[[Item], T], items: Sequence[Item], workers:
         yield from pool.map(function, items)
 
 
-def make_patient(folder: str, settings: CohortSettings, cache_dir: str | None, index: int) -> None:
+def make_patient(folder: str, settings: CohortSettings, cache_dir: str | None, who: tuple[int, str]) -> None:
     """Write one patient's films, masks and counterfactuals, and last the record that they are whole."""
     out, vocabulary = Path(folder), Vocabulary.load()
-    first = VirtualPatient(patient_seed(settings.seed, index), Atlas.load(cache_dir), site=settings.site)
+    index, patient_id = who
+    seed, _, site, atlas = film_source(patient_id)
+    first = VirtualPatient(seed, Atlas.load(cache_dir, name=atlas), site=site)
     listed = frozenset(frozenset(pair) for pair in settings.listed_pairs)
     drawn: dict[str, dict[str, object]] = {}
     films: list[dict[str, object]] = []
     for take in range(settings.renderings):
         patient = first if take == 0 else first.retaken(take)
-        image_id = image_id_of(patient.seed, take, settings.site)
+        image_id = image_id_of(seed, take, site, atlas)
         concepts = draw_concepts(
             generator(patient.seed, "concepts", take), vocabulary, settings.pairs, listed
         )
@@ -285,14 +315,15 @@ def make_patient(folder: str, settings: CohortSettings, cache_dir: str | None, i
             }
         )
     record = {
-        "patient_id": patient_id_of(first.seed, settings.site),
+        "patient_id": patient_id,
+        **({"atlas": atlas} if settings.atlas_names != [BUILT_IN] else {}),
         "seed": first.seed,
         "index": index,
         "findings": {c: drawn[c] for c in vocabulary.ordered(drawn)},
         "incidentals": {f.concept: f.params for f in first.incidentals},
         "films": films,
     }
-    with atomic(out / f"patients/{record['patient_id']}.json") as temporary:
+    with atomic(out / f"patients/{patient_id}.json") as temporary:
         temporary.write_text(json.dumps(record, indent=1))
 
 
@@ -336,18 +367,25 @@ def _save(image: np.ndarray, path: Path) -> None:
     write_png(image, path, Synthetic="YES", Simulated="YES")
 
 
+def _records(names: Sequence[str] | None, cache_dir: Path | str | None) -> tuple[dict[str, str], ...]:
+    chosen = set(atlases_at_hand(cache_dir) if names is None else names)
+    if not chosen:
+        raise InputError("atlases is empty; name at least one, or leave it out for all at hand.")
+    return tuple(atlas_record(name, cache_dir) for name in sorted(chosen))
+
+
 def _claim(out: Path, settings: CohortSettings) -> None:
     """Write the settings, or refuse a folder that holds a cohort with others."""
-    path, wanted = out / "cohort.json", json.loads(json.dumps(asdict(settings)))
+    path, wanted = out / "cohort.json", settings.as_json()
     if not path.is_file():
         with atomic(path) as temporary:
             temporary.write_text(json.dumps(wanted, indent=1))
         return
     there = json.loads(path.read_text())
-    for key, value in wanted.items():
-        if there.get(key) != value:
+    for key in (*wanted, "atlases"):
+        if there.get(key) != wanted.get(key):
             raise RunError(
-                f"{path} has {key} = {there.get(key)}, not {value}. Use the same settings or another folder."
+                f"{path} has {key} = {there.get(key)}, not {wanted.get(key)}. Use the same settings or another folder."
             )
 
 

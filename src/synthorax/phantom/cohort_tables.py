@@ -12,8 +12,9 @@ from synthorax.concepts import ConceptVector, Vocabulary, concept_columns, label
 from synthorax.dataset import metadata_frame, write_metadata
 from synthorax.errors import InputError
 from synthorax.files import atomic
+from synthorax.phantom.atlas import BUILT_IN, BUILT_IN_RECORD
 from synthorax.phantom.findings import INCIDENTAL, SIDE_WORDS
-from synthorax.phantom.patient import patient_id_of, patient_seed
+from synthorax.phantom.patient import cohort_patient_ids, film_source
 from synthorax.phantom.reports import write_report
 from synthorax.seeds import derive_seed
 
@@ -55,15 +56,17 @@ FINDING_COLUMNS = {
 }
 
 
-def write_tables(out: Path, n: int, seed: int, mode: str, site: str) -> None:
-    """Write the tables of ``n`` patients, in their order: metadata, studies, concepts, findings."""
+def write_tables(out: Path, patient_ids: list[str], mode: str) -> None:
+    """Write the tables of these patients, in their order: metadata, studies, concepts, findings.
+
+    ``studies.parquet`` says each film's atlas where any is not the built-in one.
+    """
     vocabulary = Vocabulary.load()
     metadata: list[dict[str, Any]] = []
     studies: list[dict[str, Any]] = []
     table: list[dict[str, Any]] = []
     findings: list[dict[str, Any]] = []
-    for index in range(n):
-        patient_id = patient_id_of(patient_seed(seed, index), site)
+    for patient_id in patient_ids:
         record = json.loads((out / f"patients/{patient_id}.json").read_text())
         for film in record["films"]:
             vector = _vector(film["concepts"], record, vocabulary)
@@ -76,7 +79,7 @@ def write_tables(out: Path, n: int, seed: int, mode: str, site: str) -> None:
             table.append({"study_id": film["image_id"], "patient_id": patient_id, **states, **columns})
     write_metadata(metadata_frame(metadata), out)
     integers = {c: pl.Int8 for c in table[0] if c not in ("study_id", "patient_id")}
-    _write(pl.DataFrame(studies, schema=STUDY_COLUMNS), out / "studies.parquet")
+    _write(_with_atlas(pl.DataFrame(studies, schema=STUDY_COLUMNS)), out / "studies.parquet")
     _write(pl.DataFrame(findings, schema=FINDING_COLUMNS), out / "findings.parquet")
     _write(pl.DataFrame(table, schema_overrides=integers), out / "concepts.parquet")
 
@@ -102,8 +105,8 @@ def concept_table(cohort: Path | str, vocabulary: Vocabulary) -> pl.DataFrame:
         raise InputError(f"{settings} does not exist; expected a cohort of 'synthorax phantom sample'.")
     wanted = json.loads(settings.read_text())
     vectors, keys = [], []
-    for index in range(wanted["n"]):
-        patient_id = patient_id_of(patient_seed(wanted["seed"], index), wanted["site"])
+    atlases = [atlas["name"] for atlas in wanted.get("atlases", [BUILT_IN_RECORD])]
+    for patient_id in cohort_patient_ids(wanted["seed"], wanted["n"], wanted["site"], atlases):
         record = json.loads((Path(cohort) / f"patients/{patient_id}.json").read_text())
         for film in record["films"]:
             shown = {*film["concepts"], *record["incidentals"]}
@@ -113,6 +116,11 @@ def concept_table(cohort: Path | str, vocabulary: Vocabulary) -> pl.DataFrame:
             vectors.append(ConceptVector(frozenset(present | normal)))
             keys.append({"study_id": film["image_id"], "patient_id": patient_id})
     return pl.concat([pl.DataFrame(keys), concept_columns(vectors, vocabulary)], how="horizontal")
+
+
+def _with_atlas(studies: pl.DataFrame) -> pl.DataFrame:
+    atlases = pl.Series("atlas", [film_source(name).atlas for name in studies["patient_id"]])
+    return studies if (atlases == BUILT_IN).all() else studies.with_columns(atlases)
 
 
 def _write(frame: pl.DataFrame, path: Path) -> None:

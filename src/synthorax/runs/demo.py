@@ -102,7 +102,7 @@ def demo(out: Path | str, scale: str = "default", seed: int = 0, model_folder: P
 
     cohorts = {
         name: sample_cohort(n, derive_seed("demo", seed, name), run.path / "cohort" / name, size=SIZE, pairs=pairs,
-                            renderings=renderings, wheel=wheel, workers=workers)
+                            renderings=renderings, atlases=["built-in"], wheel=wheel, workers=workers)
         for name, n, pairs, renderings in (
             ("train", s.n_train, "allowed", 2), ("validation", s.n_validation, "any", 1),
             ("test", s.n_test, "any", 1), ("test-withheld", s.n_test, "withheld", 1), ("reader", s.reader_patients, "any", 3),
