@@ -3,7 +3,8 @@
 import errno
 import hashlib
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -44,6 +45,23 @@ def atomic(path: Path | str) -> Iterator[Path]:
     finally:
         if temporary.exists():
             temporary.unlink()
+
+
+def remove_unfinished(folder: Path | str, *, leave: Collection[str] = ()) -> list[Path]:
+    """Remove what :func:`atomic` left below ``folder`` when its process was killed; nobody else may be writing there.
+
+    Args:
+        folder: walked through.
+        leave: names of folders that are not entered.
+    """
+    removed = []
+    for parent, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if name not in leave]
+        for name in names:
+            if name.startswith(".") and re.search(r"\.\d+(\.[^.]+)?$", name):
+                removed.append(Path(parent) / name)
+                removed[-1].unlink(missing_ok=True)
+    return removed
 
 
 def _is(error: OSError, code: int) -> bool:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from synthorax.dataset import read_metadata
 from synthorax.errors import InputError, RunError
-from synthorax.files import sha256_of
+from synthorax.files import remove_unfinished, sha256_of
 from synthorax.progress import track
 from synthorax.runs.folder import lock, read_config
 from synthorax.runs.ledger import Ledger, Stored
@@ -120,11 +120,8 @@ def repair(path: Path) -> list[str]:
     read_config(path)
     descriptor = lock(path)
     try:
-        done = []
-        for file in (path / "synthetic").rglob(".*.*"):
-            if file.is_file():
-                file.unlink()
-                done.append(f"removed {file}, which was never finished")
+        unfinished = remove_unfinished(path, leave=["shards"])
+        done = [f"removed {file}, which was never finished" for file in unfinished]
         try:
             ledger = _ledger(path)
             fault = ledger.fault()

@@ -22,7 +22,7 @@ from typing import Any
 
 from synthorax import __version__
 from synthorax.errors import RunError
-from synthorax.files import atomic
+from synthorax.files import atomic, remove_unfinished
 from synthorax.runs.ledger import Ledger
 
 
@@ -76,7 +76,7 @@ class RunFolder:
             os.close(descriptor)
             raise
         run = cls(path, config, ledger, weakref.finalize(ledger, os.close, descriptor))
-        run.log("opened")
+        run.log("opened", n_unfinished=len(remove_unfinished(path, leave=["shards"])))
         return run
 
     def close(self) -> None:
