@@ -1,6 +1,6 @@
-"""`synthorax edit` with the embedded model, killed (kill -9) at random moments and given again, against an undisturbed run.
+"""A run killed (kill -9) at random moments and given again, against an undisturbed one: `synthorax edit`, or the stub run.
 
-python benchmarks/kill_resume.py FOLDER 50
+python benchmarks/kill_resume.py FOLDER 50 edit|stub
 
 Moments are drawn uniformly over the four seconds after a start has opened the run folder: reading films, editing, writing,
 entering, and the last lines alike.
@@ -18,22 +18,19 @@ from synthorax.runs.checking import status, verify
 from synthorax.seeds import generator
 
 N_FILMS = 24
+CLI = ("-m", "synthorax.cli")
 
 
-def synthorax(*words: object) -> subprocess.Popen:
+def start(*words: object) -> subprocess.Popen:
     return subprocess.Popen(
-        [sys.executable, "-m", "synthorax.cli", *map(str, words)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        [sys.executable, *map(str, words)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
 
 
-def must(*words: object) -> float:
-    """Run a command to its end; its seconds."""
-    began = time.monotonic()
-    if synthorax(*words).wait():
-        raise SystemExit(f"failed: synthorax {' '.join(map(str, words))}")
-    return time.monotonic() - began
+def must(*words: object) -> None:
+    """Run a command to its end."""
+    if start(*words).wait():
+        raise SystemExit(f"failed: {' '.join(map(str, words))}")
 
 
 def prepare(folder: Path) -> None:
@@ -45,9 +42,13 @@ def prepare(folder: Path) -> None:
         write_png(0.5 + 0.3 * np.cos(3 * x + phase) * np.cos(2 * y), folder / "films" / f"{i}.png")
         lines.append(f"{i}.png,{'Large left effusion.' if i % 2 else 'Cardiomegaly.'}")
     (folder / "films" / "films.csv").write_text("\n".join(lines) + "\n")
-    must("studies", "import", folder / "films", "--format", "folder", "--out", folder / "studies.parquet")
-    must("concepts", "annotate", folder / "studies.parquet", "--out", folder / "concepts.parquet")
-    must("perturb", folder / "concepts.parquet", "--out", folder / "plan.parquet", "--types", "insertion")
+    must(
+        *CLI, "studies", "import", folder / "films", "--format", "folder", "--out", folder / "studies.parquet"
+    )
+    must(*CLI, "concepts", "annotate", folder / "studies.parquet", "--out", folder / "concepts.parquet")
+    must(
+        *CLI, "perturb", folder / "concepts.parquet", "--out", folder / "plan.parquet", "--types", "insertion"
+    )
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -55,18 +56,21 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(file.relative_to(folder)): file.read_bytes() for file in files}
 
 
-def main(folder: Path, n_kills: int) -> None:
-    prepare(folder)
+def main(folder: Path, n_kills: int, kind: str) -> None:
+    if kind == "edit":
+        prepare(folder)
 
     def command(out: str) -> list[object]:
-        return ["edit", folder / "plan.parquet", "--studies", folder / "studies.parquet", "--out", folder / out,
+        if kind == "stub":
+            return [Path(__file__).with_name("stub_run.py"), folder / out, 4000, 32, 0.2]
+        return [*CLI, "edit", folder / "plan.parquet", "--studies", folder / "studies.parquet", "--out", folder / out,
                 "--num-inference-steps", 4, "--batch-size", 1]  # fmt: skip
 
     must(*command("undisturbed"))
     rng, n_midway, log = generator("kill -9"), 0, folder / "killed" / "run.log"
     for _ in range(n_kills):
         size = log.stat().st_size if log.exists() else 0
-        process = synthorax(*command("killed"))
+        process = start(*command("killed"))
         while process.poll() is None and not (log.exists() and log.stat().st_size > size):
             time.sleep(0.02)
         time.sleep(rng.uniform(0, 4))
@@ -84,4 +88,4 @@ def main(folder: Path, n_kills: int) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3])

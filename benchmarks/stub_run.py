@@ -22,7 +22,8 @@ def stub_run(out: Path, n: int, side: int = 16, seconds: float = 0.0, shard: str
     ]  # fmt: skip
 
     def make(some, batch_size):
-        time.sleep(seconds)
+        if seconds:
+            time.sleep(seconds)
         return [generator(item.row["seed"]).random((side, side)) for item in some]
 
     config = {"kind": "stub", "n": n, "side": side}

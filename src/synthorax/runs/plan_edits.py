@@ -19,6 +19,7 @@ from synthorax.runs.making import Job, Settings, make_edits, make_films, plan_jo
 from synthorax.runs.own_films import source_films
 from synthorax.seeds import derive_seed
 from synthorax.studies import read_manifest
+from synthorax.studies.tables import read_table
 
 EDITS, FILMS = "edits", "films"
 
@@ -166,7 +167,7 @@ def read_plan(plan: Path, limit: int | None = None) -> pl.DataFrame:
     Raises:
         InputError: no file there, or one that is no plan.
     """
-    edits = _read(plan)
+    edits = read_table(plan)
     missing = [name for name in PLAN if name not in edits.columns]
     if missing:
         raise InputError(f"{plan} has no column {missing[0]!r}; make it with 'synthorax perturb'.")
@@ -188,21 +189,10 @@ def read_prompts(prompts: Path, limit: int | None = None) -> list[str]:
             raise InputError(f"{prompts} is not UTF-8 text ({error}); save it as UTF-8.") from error
         texts = [line.strip() for line in lines if line.strip()]
     else:
-        table = _read(prompts)
+        table = read_table(prompts)
         if "prompt" not in table.columns:
             raise InputError(f"{prompts} has no column 'prompt'; it has {', '.join(table.columns)}.")
         texts = [str(text) for text in table["prompt"].drop_nulls()]
     if not texts:
         raise InputError(f"{prompts} has no prompt; write one a line.")
     return texts[:limit] if limit else texts
-
-
-def _read(path: Path) -> pl.DataFrame:
-    if not path.is_file():
-        raise InputError(f"{path} does not exist.")
-    try:
-        return pl.read_csv(path) if path.suffix == ".csv" else pl.read_parquet(path)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise InputError(
-            f"{path} cannot be read as {'CSV' if path.suffix == '.csv' else 'Parquet'} ({error}); make it again."
-        ) from error
