@@ -80,11 +80,10 @@ def radiograph():
 
 def seeds(folder: Path) -> Iterator[tuple[str, bytes, Reader]]:
     """Name, bytes and reader of each unharmed input."""
-    from pydicom.data import get_testdata_files
+    import pydicom.data
 
-    for name in sorted(get_testdata_files("*.dcm")):
-        file = Path(name)
-        if file.is_file() and file.stat().st_size <= LARGEST:
+    for file in sorted((Path(pydicom.data.__file__).parent / "test_files").rglob("*.dcm")):
+        if file.stat().st_size <= LARGEST:
             yield f"dicom/{file.name}", file.read_bytes(), read_film
     buffer = io.BytesIO()
     radiograph().save_as(buffer, enforce_file_format=True)

@@ -24,7 +24,7 @@ from pydicom.dataset import Dataset
 from pydicom.pixels import apply_modality_lut, apply_windowing
 
 from synthorax.errors import InputError
-from synthorax.studies.films import Film
+from synthorax.studies.films import LARGEST_PX, Film, too_large
 from synthorax.studies.values import VIEWS, view_position
 
 GREY = ("MONOCHROME1", "MONOCHROME2")
@@ -60,6 +60,8 @@ def _refusal(ds: Dataset) -> str | None:
         return f"has modality {modality}; expected a radiograph ({', '.join(RADIOGRAPHY)}). Leave it out."
     if not ds.get("Rows") or not ds.get("Columns"):
         return "has no image (no Rows and Columns); expected a radiograph. Leave it out."
+    if int(ds.Rows) * int(ds.Columns) > LARGEST_PX:
+        return too_large(int(ds.Columns), int(ds.Rows))
     frames = int(ds.get("NumberOfFrames") or 1)
     if frames > 1:
         return f"has {frames} frames; expected one. Export the frame that matters as a file of its own."
