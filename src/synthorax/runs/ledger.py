@@ -128,15 +128,24 @@ class Ledger:
 
     def done(self, stage: str) -> dict[str, dict]:
         """The rows of a stage's finished items."""
-        return {item: json.loads(row) for item, row in self._done(stage, "item, row")}
+        return {item: self._row(item, row) for item, row in self._done(stage, "item, row")}
 
     def rows(self, stage: str) -> Iterator[dict]:
         """The rows of a stage's finished items in the plan's order, one at a time."""
-        return (json.loads(row) for (row,) in self._done(stage, "row"))
+        return (self._row(item, row) for item, row in self._done(stage, "item, row"))
 
     def done_items(self, stage: str) -> dict[str, str | None]:
         """A stage's finished items, each with its file."""
         return dict(self._done(stage, "item, file"))
+
+    def _row(self, item: str, row: str) -> dict:
+        try:
+            return json.loads(row)
+        except ValueError as error:
+            raise RunError(
+                f"{self.path} has a damaged row for {item} ({error}); delete the ledger, and the run's command takes up what "
+                "is whole."
+            ) from error
 
     def _done(self, stage: str, columns: str) -> Iterator[tuple]:
         with self._told():
@@ -202,7 +211,7 @@ class Ledger:
     def _told(self) -> Iterator[None]:
         try:
             yield
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
             text = str(error)
             if "full" in text or "readonly" in text or "unable to open" in text:
                 remedy = "free some space or make the folder writable, then give the same command again"

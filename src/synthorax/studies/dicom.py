@@ -95,6 +95,9 @@ def read_dicom(path: Path | str) -> Film:
         else:
             pixels = _grey(stored, ds, applied)
         pixels, transposed = _upright(pixels, ds, applied)
+        spacing = ds.get("PixelSpacing") or ds.get("ImagerPixelSpacing")
+        spacing_mm = (float(spacing[0]), float(spacing[1])) if spacing and len(spacing) == 2 else None
+        view = view_of(ds)
     except InputError as error:
         raise InputError(f"{path} {error}") from error
     except Exception as error:  # decoders raise many kinds
@@ -104,14 +107,12 @@ def read_dicom(path: Path | str) -> Film:
             f"{path} ({name}) cannot be decoded ({' '.join(str(error).split())}); "
             "export it uncompressed (Explicit VR Little Endian)."
         ) from error
-    spacing = ds.get("PixelSpacing") or ds.get("ImagerPixelSpacing")
-    spacing_mm = (float(spacing[0]), float(spacing[1])) if spacing and len(spacing) == 2 else None
     return Film(
         pixels=np.ascontiguousarray(pixels, dtype=np.float32),
         photometric_interpretation=ds.PhotometricInterpretation,
         bits_stored=int(ds.BitsStored),
         pixel_spacing_mm=spacing_mm[::-1] if spacing_mm and transposed else spacing_mm,
-        view_position=view_of(ds),
+        view_position=view,
         applied=tuple(applied),
     )
 
