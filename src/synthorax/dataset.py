@@ -90,12 +90,24 @@ def read_metadata(folder: Path | str) -> pl.DataFrame:
     path = Path(folder) / "metadata.parquet"
     if not path.is_file():
         raise InputError(f"{path} does not exist; expected a dataset folder written by synthorax.")
-    found = pl.read_parquet_metadata(path).get("synthorax_schema_version")
+    try:
+        found, frame = pl.read_parquet_metadata(path).get("synthorax_schema_version"), pl.read_parquet(path)
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
+        raise InputError(
+            f"{path} is damaged ({str(error).splitlines()[0]}); give the command that made the dataset again."
+        ) from error
     if found != SCHEMA_VERSION:
         raise InputError(
             f"{path} has schema version {found}; this synthorax reads {SCHEMA_VERSION}. Make the dataset again."
         )
-    return pl.read_parquet(path)
+    if frame.schema != METADATA:
+        wrong = next(
+            (name for name, kind in METADATA.items() if frame.schema.get(name) != kind), frame.columns[-1]
+        )
+        raise InputError(
+            f"{path}: column {wrong!r} is not as in schema version {SCHEMA_VERSION}; see synthorax.dataset.METADATA."
+        )
+    return frame
 
 
 def write_png(

@@ -36,7 +36,12 @@ COMMANDS = {
         "train classifier": "classifiers:train_classifier",
         "evaluate": "classifiers:app",
     },
-    "Look": {"models": "models:app", "report": "report:report", "doctor": "doctor:doctor"},
+    "Look": {
+        "models": "models:app",
+        "report": "report:report",
+        "runs": "run_folders:app",
+        "doctor": "doctor:doctor",
+    },
 }
 _WHERE = {name: (panel, target) for panel, commands in COMMANDS.items() for name, target in commands.items()}
 

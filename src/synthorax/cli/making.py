@@ -12,6 +12,20 @@ Model = Annotated[
 Guidance = Annotated[float, typer.Option(help="Strength of the prompt: 1 is none; embedded model 3.")]
 Steps = Annotated[int, typer.Option(min=1, help="Denoising steps.")]
 Out = Annotated[Path, typer.Option(help="Run folder; the same command over a killed run finishes it.")]
+Device = Annotated[str, typer.Option(help="A torch device: cpu, cuda, cuda:1, mps.")]
+Dtype = Annotated[str, typer.Option(help="float32, bfloat16, float16, or auto.")]
+BatchSize = Annotated[
+    str, typer.Option(help="Images at a time, or auto (8); halved where the memory does not suffice.")
+]
+ShardOption = Annotated[
+    str, typer.Option("--shard", help="I/N: every N-th image from the I-th; 'runs merge' joins them.")
+]
+Limit = Annotated[int | None, typer.Option(min=1, help="At most so many images.")]
+Offline = Annotated[bool, typer.Option("--offline", help="Never ask the hub: local models only.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Say rows, evaluations, hours and disk; make nothing.")
+]
+Strict = Annotated[bool, typer.Option("--strict", help="Exit with 1 if any row was refused.")]
 
 
 def edit(
@@ -27,13 +41,31 @@ def edit(
         float | None,
         typer.Option(min=0, max=0.99, help="Fraction of the noisiest steps left out: more keeps more."),
     ] = None,
+    device: Device = "cpu",
+    dtype: Dtype = "auto",
+    batch_size: BatchSize = "auto",
+    shard: ShardOption = "1/1",
+    limit: Limit = None,
+    offline: Offline = False,
+    dry_run: DryRun = False,
+    strict: Strict = False,
 ) -> None:
     """Make a plan's edits, without masks: OUT/synthetic with its metadata.parquet."""
-    from synthorax.runs.plan_edits import edit_plan
+    from synthorax.runs.plan_edits import edit_plan, read_plan
 
     given = {"guidance_scale": guidance_scale, "num_inference_steps": num_inference_steps, "skip": skip}
     given = {name: value for name, value in given.items() if value is not None}
-    typer.echo(edit_plan(plan, studies, out, given, model))
+    means = _means(model, device, dtype, batch_size, shard, limit, offline)
+    if dry_run:
+        from synthorax.runs.estimate import estimate_edits
+        from synthorax.runs.making import Settings
+        from synthorax.runs.own_films import SIZE
+
+        rows, loaded = len(means.shard.of(read_plan(plan, limit)["edit_id"])), means.load_model()
+        settings = Settings(**{**loaded.edit_settings, **given})
+        typer.echo(estimate_edits(rows, loaded, settings, means.batch_size, SIZE))
+        return
+    _tell(edit_plan(plan, studies, out, given, means), strict)
 
 
 def generate(
@@ -45,9 +77,45 @@ def generate(
     guidance_scale: Guidance = 3.0,
     num_inference_steps: Steps = 30,
     seed: Annotated[int, typer.Option(help="Seed of the films.")] = 0,
+    device: Device = "cpu",
+    dtype: Dtype = "auto",
+    batch_size: BatchSize = "auto",
+    shard: ShardOption = "1/1",
+    limit: Limit = None,
+    offline: Offline = False,
+    dry_run: DryRun = False,
+    strict: Strict = False,
 ) -> None:
     """Make whole films from prompts: OUT/synthetic with its metadata.parquet."""
     from synthorax.runs.making import Settings
-    from synthorax.runs.plan_edits import generate_films
+    from synthorax.runs.plan_edits import generate_films, read_prompts
 
-    typer.echo(generate_films(prompts, out, Settings(guidance_scale, num_inference_steps, 0.0), seed, model))
+    settings = Settings(guidance_scale, num_inference_steps, 0.0)
+    means = _means(model, device, dtype, batch_size, shard, limit, offline)
+    if dry_run:
+        from synthorax.runs.estimate import estimate_films
+
+        rows = len(means.shard.of(read_prompts(prompts, limit)))
+        typer.echo(estimate_films(rows, means.load_model(), settings, means.batch_size))
+        return
+    _tell(generate_films(prompts, out, settings, seed, means), strict)
+
+
+def _means(
+    model: str | None, device: str, dtype: str, batch_size: str, shard: str, limit: int | None, offline: bool
+):
+    from synthorax.errors import InputError
+    from synthorax.runs.items import BATCH, Shard
+    from synthorax.runs.plan_edits import Means
+
+    if batch_size != "auto" and not (batch_size.isdecimal() and int(batch_size) > 0):
+        raise InputError(f"--batch-size is {batch_size!r}; expected auto, or a number from 1 up.")
+    size = BATCH if batch_size == "auto" else int(batch_size)
+    return Means(model, device, dtype, size, Shard.parse(shard), limit, offline)
+
+
+def _tell(done, strict: bool) -> None:
+    typer.echo(done.metadata)
+    typer.echo(done.summary)
+    if strict and done.n_refused:
+        raise typer.Exit(1)

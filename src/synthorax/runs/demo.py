@@ -119,15 +119,15 @@ def demo(out: Path | str, scale: str = "default", seed: int = 0, model_folder: P
     def source(job: Job) -> np.ndarray:
         return read_png(files[str(job.row["source_image_id"])])
 
-    edits = make_edits(run, "cars", jobs, source, model, s.edit)
+    edits = list(make_edits(run, "cars", jobs, source, model, s.edit))
     sham_jobs = [replace(job, prompt=job.inversion_prompt) for job in jobs[:: max(1, len(jobs) // s.n_sham)]]
-    shams = make_edits(run, "sham", sham_jobs, source, model, s.edit, "controls")
+    shams = list(make_edits(run, "sham", sham_jobs, source, model, s.edit, "controls"))
     whole_plan = make_plan(table, vocabulary, CORPA, per_type=1, strategy="coverage", seed=seed + 1)
     whole_jobs = [
         Job(row["edit_id"], row["prompt"], "", row["seed"], meta, domain=model.domain(is_simulated=True))
         for row, meta in plan_rows(_some(whole_plan.edits, s.n_whole_film // 2, seed))
     ]
-    films = make_films(run, "corpa", whole_jobs, model, s.generate)
+    films = list(make_films(run, "corpa", whole_jobs, model, s.generate))
     pathologies = vocabulary.pathologies
     asked_of_shams = measuring.concept_targets(shams, pathologies)
     for row in [*edits, *films]:
@@ -216,7 +216,7 @@ def finish(run: RunFolder, found: results.Results) -> Path:
     """Write ``results.json`` and the report."""
     with atomic(run.path / "results.json") as temporary:
         temporary.write_text(found.model_dump_json(indent=1))
-    run.ledger.close()
+    run.close()
     return write_report(run.path)
 
 

@@ -1,7 +1,7 @@
-"""From a plan to images: edits (CARS), whole films (CoRPA), and sham edits, chunk by chunk, resumable.
+"""From a plan to images: edits (CARS), whole films (CoRPA), and sham edits, resumable.
 
-Chunks are cut from the plan's order, never from what is left to do, and are always full: so an image's
-bytes do not depend on where a run was stopped.
+Batches are always full (padded), and a row of a full batch does not depend on its company: so an image's bytes do
+not depend on where a run was stopped.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -11,13 +11,12 @@ import numpy as np
 import polars as pl
 
 from synthorax import __version__
-from synthorax.dataset import read_png, write_png
+from synthorax.dataset import read_png
 from synthorax.diffusion.model import DiffusionModel
 from synthorax.errors import InputError
-from synthorax.progress import track
 from synthorax.runs.folder import RunFolder
+from synthorax.runs.items import BATCH, Item, make_items
 
-CHUNK = 8
 METHOD = "radedit"
 
 
@@ -63,7 +62,8 @@ def make_edits(
     model: DiffusionModel,
     settings: Settings,
     dataset: str = "synthetic",
-) -> list[dict]:
+    batch_size: int = BATCH,
+) -> Iterator[dict]:
     """Edit the jobs' sources; films that cannot be read are refused and the rest goes on.
 
     Returns:
@@ -71,55 +71,61 @@ def make_edits(
     """
     from synthorax.editing import edit
 
-    def make(chunk: Sequence[Job], sources: list[np.ndarray]) -> np.ndarray:
-        masks = [[_mask(run, getattr(job, which)) for job in chunk] for which in ("edit_mask", "keep_mask")]
-        return edit(
-            np.stack(sources),
-            [job.sent(job.prompt) for job in chunk],
-            model=model,
-            seeds=[job.seed for job in chunk],
-            inversion_prompts=[job.sent(job.inversion_prompt) for job in chunk],
-            negative_prompts=[job.domain for job in chunk],
-            edit_masks=masks[0],
-            keep_masks=masks[1],
-            guidance_scale=settings.guidance_scale,
-            num_inference_steps=settings.num_inference_steps,
-            skip=settings.skip,
-            method=METHOD,
-            batch_size=CHUNK,
-            pad_batches=True,
-            report=lambda index, sentence: run.ledger.enter(
-                f"{stage}-mask", {chunk[index].edit_id: {"note": sentence}}
-            ),
-        )
+    by_id = {job.edit_id: job for job in jobs}
 
-    readable = []
-    for job in jobs:
-        try:
-            source(job)
-            readable.append(job)
-        except InputError as error:
-            run.ledger.refuse(stage, job.edit_id, str(error))
-    return _make(
-        run,
-        stage,
-        readable,
-        lambda chunk: make(chunk, [source(job) for job in chunk]),
-        model,
-        settings,
-        METHOD,
-        dataset,
-    )
+    def make(items: Sequence[Item], batch_size: int) -> list[np.ndarray | InputError]:
+        found = [_read(source, by_id[item.item_id]) for item in items]
+        some = [
+            by_id[item.item_id]
+            for item, film in zip(items, found, strict=True)
+            if not isinstance(film, InputError)
+        ]
+        films = [film for film in found if not isinstance(film, InputError)]
+        if not some:
+            return found
+        masks = [[_mask(run, getattr(job, which)) for job in some] for which in ("edit_mask", "keep_mask")]
+        edited = iter(
+            edit(
+                np.stack(films),
+                [job.sent(job.prompt) for job in some],
+                model=model,
+                seeds=[job.seed for job in some],
+                inversion_prompts=[job.sent(job.inversion_prompt) for job in some],
+                negative_prompts=[job.domain for job in some],
+                edit_masks=masks[0],
+                keep_masks=masks[1],
+                guidance_scale=settings.guidance_scale,
+                num_inference_steps=settings.num_inference_steps,
+                skip=settings.skip,
+                method=METHOD,
+                batch_size=batch_size,
+                pad_batches=True,
+                report=lambda index, sentence: run.ledger.enter(
+                    f"{stage}-mask", {some[index].edit_id: {"note": sentence}}
+                ),
+            )
+        )
+        return [film if isinstance(film, InputError) else next(edited) for film in found]
+
+    return make_items(run, stage, _items(jobs, stage, model, settings, METHOD), make, dataset, batch_size)
 
 
 def make_films(
-    run: RunFolder, stage: str, jobs: Sequence[Job], model: DiffusionModel, settings: Settings
-) -> list[dict]:
+    run: RunFolder,
+    stage: str,
+    jobs: Sequence[Job],
+    model: DiffusionModel,
+    settings: Settings,
+    batch_size: int = BATCH,
+) -> Iterator[dict]:
     """Whole films from the jobs' prompts and seeds (CoRPA); rows as from :func:`make_edits`."""
     from synthorax.diffusion.sampling import sample
 
-    def make(chunk: Sequence[Job]) -> np.ndarray:
-        full = [*chunk, *[chunk[-1]] * (CHUNK - len(chunk))]
+    by_id = {job.edit_id: job for job in jobs}
+
+    def make(items: Sequence[Item], batch_size: int) -> list[np.ndarray | InputError]:
+        some = [by_id[item.item_id] for item in items]
+        full = [*some, *[some[-1]] * (batch_size - len(some))]
         films = sample(
             model,
             [job.sent(job.prompt) for job in full],
@@ -128,44 +134,52 @@ def make_films(
             guidance_scale=settings.guidance_scale,
             num_inference_steps=settings.num_inference_steps,
         )
-        return films[: len(chunk)].cpu().numpy()
+        return list(films[: len(some)].cpu().numpy())
 
-    return _make(run, stage, jobs, make, model, settings, "text-to-image")
+    items = _items(jobs, stage, model, settings, "text-to-image")
+    return make_items(run, stage, items, make, batch_size=batch_size)
 
 
-def _make(run: RunFolder, stage: str, jobs: Sequence[Job], make: Callable[[Sequence[Job]], np.ndarray], model: DiffusionModel, settings: Settings, method: str, dataset: str = "synthetic") -> list[dict]:  # fmt: skip
-    done = run.ledger.done(stage)
-    chunks = [jobs[i : i + CHUNK] for i in range(0, len(jobs), CHUNK)]
-    todo = [chunk for chunk in chunks if any(job.edit_id not in done for job in chunk)]
-    for chunk in track(todo, f"Making {stage}", unit=f"x {CHUNK} films"):
-        rows = {}
-        for job, image in zip(chunk, make(chunk), strict=True):
-            file_name = f"{stage}/{job.edit_id}.png"
-            write_png(image, run.path / dataset / file_name, Synthetic="YES", Prompt=job.sent(job.prompt))
-            rows[job.edit_id] = {
+def _read(source: Source, job: Job) -> np.ndarray | InputError:
+    try:
+        return source(job)
+    except InputError as error:
+        return error
+
+
+def _items(
+    jobs: Sequence[Job], stage: str, model: DiffusionModel, settings: Settings, method: str
+) -> list[Item]:
+    """Each job with its metadata row."""
+    is_edit = method == METHOD
+    return [
+        Item(
+            job.edit_id,
+            {
                 **job.row,
-                "file_name": file_name,
+                "file_name": f"{stage}/{job.edit_id}.png",
                 "image_id": f"{stage}-{job.edit_id}",
                 "edit_mask_file_name": job.edit_mask,
                 "keep_mask_file_name": job.keep_mask,
                 "prompt": job.sent(job.prompt),
-                "inversion_prompt": job.sent(job.inversion_prompt) if method == METHOD else None,
+                "inversion_prompt": job.sent(job.inversion_prompt) if is_edit else None,
                 "negative_prompt": job.domain,
                 "seed": job.seed,
                 "method": method,
                 "guidance_scale": settings.guidance_scale,
                 "num_inference_steps": settings.num_inference_steps,
-                "skip": settings.skip if method == METHOD else None,
+                "skip": settings.skip if is_edit else None,
                 "model_id": model.model_id,
                 "model_revision": model.model_revision,
                 "model_sha256": model.model_sha256,
                 "n_tries": 1,
                 "is_synthetic": True,
                 "software_version": __version__,
-            }
-        run.ledger.enter(stage, rows)
-    done = run.ledger.done(stage)
-    return [done[job.edit_id] for job in jobs]
+            },
+            {"Synthetic": "YES", "Prompt": job.sent(job.prompt)},
+        )
+        for job in jobs
+    ]
 
 
 def _mask(run: RunFolder, file_name: str | None) -> np.ndarray | None:

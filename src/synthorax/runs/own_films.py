@@ -90,8 +90,15 @@ def run_own_films(
     with atomic(run.path / "plan.parquet") as temporary:
         plan.edits.write_parquet(temporary)
     jobs = plan_jobs(plan.edits, lambda image_id: model.domain(is_simulated=False))
-    edits = make_edits(
-        run, "edits", jobs, lambda job: read_png(sources[str(job.row["source_image_id"])]), model, settings
+    edits = list(
+        make_edits(
+            run,
+            "edits",
+            jobs,
+            lambda job: read_png(sources[str(job.row["source_image_id"])]),
+            model,
+            settings,
+        )
     )
     for row in edits:
         row.update(is_simulated=False, source_file_name=f"sources/{row['source_image_id']}.png")

@@ -1,21 +1,70 @@
 """A plan's edits, and whole films from prompts: the two steps of the main job that make images, on their own."""
 
+import os
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from synthorax.dataset import metadata_frame, read_png, write_metadata
-from synthorax.diffusion import load_model
+from synthorax.dataset import read_png
 from synthorax.errors import InputError
+from synthorax.files import atomic, sha256_of
 from synthorax.perturbations import PLAN
 from synthorax.runs.folder import RunFolder
+from synthorax.runs.items import BATCH, ONE, Shard, summary, write_dataset
 from synthorax.runs.making import Job, Settings, make_edits, make_films, plan_jobs
 from synthorax.runs.own_films import source_films
 from synthorax.seeds import derive_seed
 from synthorax.studies import read_manifest
+from synthorax.studies.tables import read_table
+
+EDITS, FILMS = "edits", "films"
+
+
+@dataclass(frozen=True)
+class Means:
+    """What a command works with; nothing here changes an image, beyond what kernels round differently.
+
+    Attributes:
+        model: a pipeline folder or repo id; None is the embedded model.
+        device: a torch device.
+        dtype: see :func:`synthorax.diffusion.load_model`.
+        batch_size: images at a time, halved where the memory does not suffice.
+        shard: the part of the work that this process does.
+        limit: at most so many images.
+        is_offline: never ask the hub for a model.
+    """
+
+    model: str | None = None
+    device: str = "cpu"
+    dtype: str = "auto"
+    batch_size: int = BATCH
+    shard: Shard = ONE
+    limit: int | None = None
+    is_offline: bool = False
+
+    def load_model(self):
+        """The model, on the device."""
+        if self.is_offline:
+            os.environ["HF_HUB_OFFLINE"] = "1"
+        from synthorax.diffusion import load_model
+
+        return load_model(self.model, device=self.device, dtype=self.dtype)
+
+
+DEFAULT = Means()
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command did: its dataset's metadata, a line of counts, and how many items were refused."""
+
+    metadata: Path
+    summary: str
+    n_refused: int
 
 
 def edit_plan(
@@ -23,8 +72,8 @@ def edit_plan(
     studies: Path,
     out: Path,
     given: Mapping[str, Any] | None = None,
-    model_folder: str | None = None,
-) -> Path:
+    means: Means = DEFAULT,
+) -> Done:
     """Make the edits of ``plan.parquet`` from the films of ``studies.parquet``; resumable.
 
     ``given`` holds what differs from the model's own :class:`~synthorax.runs.making.Settings`.
@@ -32,64 +81,118 @@ def edit_plan(
     Raises:
         InputError: the plan has not its columns, or names films that the manifest has not.
     """
-    edits = _read(plan)
-    missing = [name for name in PLAN if name not in edits.columns]
-    if missing:
-        raise InputError(f"{plan} has no column {missing[0]!r}; make it with 'synthorax perturb'.")
+    edits = read_plan(plan, means.limit)
     frame = read_manifest(studies)
     absent = set(edits["image_id"]) - set(frame["image_id"])
     if absent:
         raise InputError(
             f"{plan} names image {min(absent)!r}, which {studies} has not; give the manifest that the plan was made from."
         )
-    model = load_model(model_folder)
+    model = means.load_model()
     settings = Settings(**{**model.edit_settings, **(given or {})})
-    run = RunFolder.open(out, {"kind": "edit", "plan": str(plan.resolve()), "studies": str(studies.resolve()),
-                               "settings": vars(settings), "model_sha256": model.model_sha256})  # fmt: skip
-    sources, rejected = source_films(run, frame.filter(pl.col("image_id").is_in(edits["image_id"].to_list())))
-    edits = edits.filter(pl.col("image_id").is_in(list(sources)))
     is_simulated = dict(zip(frame["image_id"], frame["source"] == "phantom", strict=True))
     jobs = plan_jobs(edits, lambda image_id: model.domain(is_simulated[image_id]))
+    jobs = [
+        replace(
+            job,
+            row={
+                **job.row,
+                "source_file_name": f"sources/{job.row['source_image_id']}.png",
+                "is_simulated": is_simulated[str(job.row["source_image_id"])],
+            },
+        )
+        for job in means.shard.of(jobs)
+    ]
+    run = _open(out, means, {"kind": "edit", "plan": str(plan.resolve()), "plan_sha256": sha256_of(plan),
+                             "studies": str(studies.resolve()), "studies_sha256": sha256_of(studies),
+                             "settings": asdict(settings), "model_sha256": model.model_sha256})  # fmt: skip
+    wanted = {job.row["source_image_id"] for job in jobs}
+    sources, rejected = source_films(run, frame.filter(pl.col("image_id").is_in(list(wanted))))
+    table = pl.DataFrame(rejected, schema={"row": pl.Int64, "file_name": pl.String, "reason": pl.String})
+    with atomic(run.path / "rejected.csv") as temporary:
+        table.write_csv(temporary)
+    reasons = {row["file_name"]: row["reason"] for row in rejected}
+    names = dict(zip(frame["image_id"], frame["file_name"], strict=True))
 
     def source(job: Job) -> np.ndarray:
-        return read_png(sources[str(job.row["source_image_id"])])
+        image_id = str(job.row["source_image_id"])
+        if image_id not in sources:
+            raise InputError(reasons[names[image_id]])
+        return read_png(sources[image_id])
 
-    rows = make_edits(run, "edits", jobs, source, model, settings)
-    for row in rows:
-        row.update(
-            source_file_name=f"sources/{row['source_image_id']}.png",
-            is_simulated=is_simulated[str(row["source_image_id"])],
-        )
-    pl.DataFrame(rejected, schema={"row": pl.Int64, "file_name": pl.String, "reason": pl.String}).write_csv(
-        run.path / "rejected.csv"
-    )
-    return write_metadata(metadata_frame(rows), run.synthetic)
+    make_edits(run, EDITS, jobs, source, model, settings, batch_size=means.batch_size)
+    return _finish(run, EDITS)
 
 
 def generate_films(
-    prompts: Path, out: Path, settings: Settings, seed: int = 0, model_folder: str | None = None
-) -> Path:
+    prompts: Path, out: Path, settings: Settings, seed: int = 0, means: Means = DEFAULT
+) -> Done:
     """Make a whole film of each line of a text file, or of each row's ``prompt`` of a CSV or Parquet file; resumable.
 
     Raises:
         InputError: no prompts there.
     """
+    texts = read_prompts(prompts, means.limit)
+    model = means.load_model()
+    run = _open(
+        out,
+        means,
+        {"kind": "generate", "prompts": texts, "seed": seed, "settings": asdict(settings), "model_sha256": model.model_sha256},
+    )  # fmt: skip
+    jobs = [Job(f"film-{i:06d}", text, "", derive_seed(seed, "film", i), {}) for i, text in enumerate(texts)]
+    make_films(run, FILMS, means.shard.of(jobs), model, settings, means.batch_size)
+    return _finish(run, FILMS)
+
+
+def _open(out: Path, means: Means, config: dict[str, Any]) -> RunFolder:
+    """The run, or the shard's own."""
+    shard = means.shard
+    config |= {"limit": means.limit}
+    if shard.n > 1:
+        config |= {"shard": [shard.index, shard.n]}
+    return RunFolder.open(shard.folder(out), config)
+
+
+def _finish(run: RunFolder, stage: str) -> Done:
+    done = Done(
+        write_dataset(run, stage), summary(run), run.ledger.counts().get(stage, {"refused": 0})["refused"]
+    )
+    run.close()
+    return done
+
+
+def read_plan(plan: Path, limit: int | None = None) -> pl.DataFrame:
+    """A plan's first rows.
+
+    Raises:
+        InputError: no file there, or one that is no plan.
+    """
+    edits = read_table(plan)
+    missing = [name for name in PLAN if name not in edits.columns]
+    if missing:
+        raise InputError(f"{plan} has no column {missing[0]!r}; make it with 'synthorax perturb'.")
+    return edits.head(limit) if limit else edits
+
+
+def read_prompts(prompts: Path, limit: int | None = None) -> list[str]:
+    """The first prompts of a text file or a table.
+
+    Raises:
+        InputError: no file there, no column ``prompt``, or no prompt.
+    """
     if prompts.suffix == ".txt":
-        texts = [line.strip() for line in prompts.read_text().splitlines() if line.strip()]
+        if not prompts.is_file():
+            raise InputError(f"{prompts} does not exist.")
+        try:
+            lines = prompts.read_text(encoding="utf-8").splitlines()
+        except UnicodeDecodeError as error:
+            raise InputError(f"{prompts} is not UTF-8 text ({error}); save it as UTF-8.") from error
+        texts = [line.strip() for line in lines if line.strip()]
     else:
-        table = _read(prompts)
+        table = read_table(prompts)
         if "prompt" not in table.columns:
             raise InputError(f"{prompts} has no column 'prompt'; it has {', '.join(table.columns)}.")
-        texts = table["prompt"].drop_nulls().to_list()
+        texts = [str(text) for text in table["prompt"].drop_nulls()]
     if not texts:
         raise InputError(f"{prompts} has no prompt; write one a line.")
-    model = load_model(model_folder)
-    run = RunFolder.open(out, {"kind": "generate", "prompts": texts, "seed": seed, "settings": vars(settings), "model_sha256": model.model_sha256})  # fmt: skip
-    jobs = [Job(f"film-{i:06d}", text, "", derive_seed(seed, "film", i), {}) for i, text in enumerate(texts)]
-    return write_metadata(metadata_frame(make_films(run, "films", jobs, model, settings)), run.synthetic)
-
-
-def _read(path: Path) -> pl.DataFrame:
-    if not path.is_file():
-        raise InputError(f"{path} does not exist.")
-    return pl.read_csv(path) if path.suffix == ".csv" else pl.read_parquet(path)
+    return texts[:limit] if limit else texts

@@ -24,7 +24,7 @@ from pydicom.dataset import Dataset
 from pydicom.pixels import apply_modality_lut, apply_windowing
 
 from synthorax.errors import InputError
-from synthorax.studies.films import Film
+from synthorax.studies.films import LARGEST_PX, Film, too_large
 from synthorax.studies.values import VIEWS, view_position
 
 GREY = ("MONOCHROME1", "MONOCHROME2")
@@ -60,6 +60,8 @@ def _refusal(ds: Dataset) -> str | None:
         return f"has modality {modality}; expected a radiograph ({', '.join(RADIOGRAPHY)}). Leave it out."
     if not ds.get("Rows") or not ds.get("Columns"):
         return "has no image (no Rows and Columns); expected a radiograph. Leave it out."
+    if int(ds.Rows) * int(ds.Columns) > LARGEST_PX:
+        return too_large(int(ds.Columns), int(ds.Rows))
     frames = int(ds.get("NumberOfFrames") or 1)
     if frames > 1:
         return f"has {frames} frames; expected one. Export the frame that matters as a file of its own."
@@ -93,6 +95,9 @@ def read_dicom(path: Path | str) -> Film:
         else:
             pixels = _grey(stored, ds, applied)
         pixels, transposed = _upright(pixels, ds, applied)
+        spacing = ds.get("PixelSpacing") or ds.get("ImagerPixelSpacing")
+        spacing_mm = (float(spacing[0]), float(spacing[1])) if spacing and len(spacing) == 2 else None
+        view = view_of(ds)
     except InputError as error:
         raise InputError(f"{path} {error}") from error
     except Exception as error:  # decoders raise many kinds
@@ -102,14 +107,12 @@ def read_dicom(path: Path | str) -> Film:
             f"{path} ({name}) cannot be decoded ({' '.join(str(error).split())}); "
             "export it uncompressed (Explicit VR Little Endian)."
         ) from error
-    spacing = ds.get("PixelSpacing") or ds.get("ImagerPixelSpacing")
-    spacing_mm = (float(spacing[0]), float(spacing[1])) if spacing and len(spacing) == 2 else None
     return Film(
         pixels=np.ascontiguousarray(pixels, dtype=np.float32),
         photometric_interpretation=ds.PhotometricInterpretation,
         bits_stored=int(ds.BitsStored),
         pixel_spacing_mm=spacing_mm[::-1] if spacing_mm and transposed else spacing_mm,
-        view_position=view_of(ds),
+        view_position=view,
         applied=tuple(applied),
     )
 

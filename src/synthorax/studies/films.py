@@ -13,6 +13,8 @@ from synthorax.errors import InputError
 
 #: What a film's file may be called; where a table names one of them, a sibling with another one serves too.
 FILM_SUFFIXES = (".png", ".jpg", ".jpeg", ".dcm")
+#: More pixels than any detector has; a header that claims more is refused before anything is decoded.
+LARGEST_PX = 100_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +89,7 @@ def check_film(path: Path | str) -> None:
     Raises:
         InputError: as :func:`read_film` would, for all that a header shows.
     """
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     path = Path(path)
     if kind_of(path) == "dicom":
@@ -98,17 +100,25 @@ def check_film(path: Path | str) -> None:
     try:
         with Image.open(path) as image:
             _check_mode(image.mode, path)
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
+            _check_size(image.width, image.height, path)
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        Image.DecompressionBombError,
+        Image.DecompressionBombWarning,
+    ) as error:
         raise _damaged(path, error) from error
 
 
 def _read_picture(path: Path) -> Film:
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import Image, ImageOps
 
     applied = []
     try:
         with Image.open(path) as file:
             _check_mode(file.mode, path)
+            _check_size(file.width, file.height, path)
             file.load()
             image: Image.Image = file
             if image.getexif().get(0x0112, 1) != 1:
@@ -118,7 +128,13 @@ def _read_picture(path: Path) -> Film:
                 values, bits = np.asarray(image, dtype=np.float32) / 65535, 16
             else:
                 values, bits = _grey8(image, applied), 8
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        Image.DecompressionBombError,
+        Image.DecompressionBombWarning,
+    ) as error:
         raise _damaged(path, error) from error
     return Film(values, bits_stored=bits, applied=tuple(applied))
 
@@ -139,6 +155,16 @@ def _check_mode(mode: str, path: Path) -> None:
         raise InputError(
             f"{path} has colour mode {mode}; expected grey, RGB or palette. Save it as grey PNG."
         )
+
+
+def _check_size(width: int, height: int, path: Path) -> None:
+    if width * height > LARGEST_PX:
+        raise InputError(f"{path} {too_large(width, height)}")
+
+
+def too_large(width: int, height: int) -> str:
+    """The rest of a sentence that starts with the path."""
+    return f"claims {width} x {height} px; expected at most {LARGEST_PX:,} in all. Check where it comes from."
 
 
 def _damaged(path: Path, error: Exception) -> InputError:
