@@ -215,9 +215,9 @@ def _load(path: str, wheel: str | None, name: str) -> Atlas:
         with np.load(path) as file:
             arrays = {key: file[key] for key in file.files}
     except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read ({error}). Delete it; the atlas is built again.") from error
+        raise InputError(f"{path} cannot be read ({error}). Delete it and build the atlas again.") from error
     if arrays["mu"].shape[1:] != (HALF, HALF):
-        raise InputError(f"{path} was built for another grid. Delete it; the atlas is built again.")
+        raise InputError(f"{path} was built for another grid. Delete it and build the atlas again.")
     arrays.pop("record", None)
     hila = arrays.pop("hila_mm", None)
     if hila is None:
