@@ -35,8 +35,14 @@ COMMANDS = {
         "train": "train:app",
         "train classifier": "classifiers:train_classifier",
         "evaluate": "classifiers:app",
+        "readers": "readers:app",
     },
-    "Look": {"models": "models:app", "report": "report:report", "doctor": "doctor:doctor"},
+    "Look": {
+        "serve": "serve:serve",
+        "models": "models:app",
+        "report": "report:report",
+        "doctor": "doctor:doctor",
+    },
 }
 _WHERE = {name: (panel, target) for panel, commands in COMMANDS.items() for name, target in commands.items()}
 
