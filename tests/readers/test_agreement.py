@@ -67,7 +67,12 @@ def test_ac1_of_the_published_table_where_kappa_collapses():
 
 def test_what_is_undefined_is_none_and_not_zero():
     alone = agreement(np.array([[0], [1]]), "ab")
-    assert (alone["n_items"], alone["percent_agreement"], alone["fleiss"], alone["cohen"]) == (0, None, None, {})
+    assert (alone["n_items"], alone["percent_agreement"], alone["fleiss"], alone["cohen"]) == (
+        0,
+        None,
+        None,
+        {},
+    )
     same = agreement(np.zeros((5, 2), int), "ab")
     assert (same["percent_agreement"], same["fleiss"], same["alpha"], same["cohen"][0, 1]) == (1.0, None, None, None)  # fmt: skip
     assert same["ac1"] == 1.0

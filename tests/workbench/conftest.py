@@ -104,6 +104,14 @@ def server(run):
 
 
 @pytest.fixture(scope="session")
+def looked_at(run_template):
+    """One server for the tests that change nothing."""
+    serving = Server(run_template)
+    yield serving
+    serving.kill()
+
+
+@pytest.fixture(scope="session")
 def browser():
     """The machine's Chromium, headless; SYNTHORAX_CHROMIUM names another one."""
     found = os.environ.get("SYNTHORAX_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")

@@ -26,7 +26,9 @@ def rename(run, row, column, name):
     write_metadata(frame.with_columns(pl.when(here).then(pl.lit(name)).otherwise(column).alias(column)), run / "synthetic")  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["../results.json", "/etc/passwd", "../../secret.png", "sources/../../../secret.png"])
+@pytest.mark.parametrize(
+    "name", ["../results.json", "/etc/passwd", "../../secret.png", "sources/../../../secret.png"]
+)
 @pytest.mark.parametrize("address", ["/film/0/edit.png", "/thumbnail/0/edit.jpg"])
 def test_no_file_outside_the_dataset_is_readable(client, run, name, address):
     Image.new("L", (8, 8)).save(run.parent / "secret.png")
@@ -65,9 +67,16 @@ def test_only_films_are_served_as_films(client, run):
     ],
 )
 def test_requests_from_other_sites_change_nothing(client, run, headers):
-    for address, body in (("/review/0", {"verdict": "keep"}), ("/edit/jobs", {}), ("/studies/x/modes", {"mode": "x"})):
+    for address, body in (
+        ("/review/0", {"verdict": "keep"}),
+        ("/edit/jobs", {}),
+        ("/studies/x/modes", {"mode": "x"}),
+    ):
         found = client.post(address, data=body, headers=headers)
-        assert (found.status_code, found.text) == (403, "This request came from another site and was refused.")
+        assert (found.status_code, found.text) == (
+            403,
+            "This request came from another site and was refused.",
+        )
     assert read_metadata(run / "synthetic")["is_valid"].null_count() == 60
 
 
@@ -93,7 +102,9 @@ def test_a_name_that_is_not_loopback_is_refused_without_token(client):
 
 def test_beyond_loopback_a_token_opens_and_nothing_else(run):
     study = create_study(run, run / "readers" / "cars.sqlite", cases=3)
-    client = TestClient(create_app(run, token="s3cret"), base_url="http://hospital.example", follow_redirects=False)
+    client = TestClient(
+        create_app(run, token="s3cret"), base_url="http://hospital.example", follow_redirects=False
+    )
     for address in ("/", "/film/0/edit.png", "/openapi.json", "/?token=wrong", "/studies/cars"):
         assert client.get(address).status_code == 401
     assert client.get(f"/read/{study.links()[1]}").status_code == 200, "a reading link is a secret itself"
@@ -106,7 +117,15 @@ def test_beyond_loopback_a_token_opens_and_nothing_else(run):
 def test_only_readers_serves_no_page_with_the_truth(run):
     create_study(run, run / "readers" / "cars.sqlite", cases=3)
     client = TestClient(create_app(run, only_readers=True), base_url=LOCAL)
-    for address in ("/", "/gallery", "/review/0", "/film/0/edit.png", "/studies/cars", "/openapi.json", "/edit"):
+    for address in (
+        "/",
+        "/gallery",
+        "/review/0",
+        "/film/0/edit.png",
+        "/studies/cars",
+        "/openapi.json",
+        "/edit",
+    ):
         assert client.get(address).status_code == 404
 
 
@@ -127,7 +146,11 @@ def test_a_reader_cannot_see_what_a_film_is(client, run):
             assert image.info == {} and image.mode == "L"
         seen["bytes"].add(len(found.content))
         headers = {k: v for k, v in found.headers.items() if k != "date"}
-        assert headers["cache-control"] == "no-store" and "etag" not in headers and "last-modified" not in headers
+        assert (
+            headers["cache-control"] == "no-store"
+            and "etag" not in headers
+            and "last-modified" not in headers
+        )
         seen["headers"].add(tuple(sorted(headers.items())))
         answer = {"realism": "real", "concepts": "full"}
         assert client.post(f"/read/{link}/{position}", data=answer).status_code == 303

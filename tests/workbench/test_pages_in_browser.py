@@ -22,9 +22,9 @@ from synthorax.dataset import read_metadata, read_png
     ],
 )
 @pytest.mark.parametrize("width", [1280, 820])
-def test_a_page_opens_fits_and_runs_no_foreign_script(server, tab, address, words, width):
+def test_a_page_opens_fits_and_runs_no_foreign_script(looked_at, tab, address, words, width):
     tab.set_viewport_size({"width": width, "height": 1000})
-    tab.goto(f"{server.base}{address}")
+    tab.goto(f"{looked_at.base}{address}")
     assert words in tab.inner_text("main")
     assert tab.title() != "taken" and "<script>" not in tab.inner_html("main").replace("&lt;", "")
     assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth"), "no page scrolls sideways"
@@ -80,7 +80,11 @@ def test_a_painted_mask_ends_in_a_saved_edit(server, run, tab):
     tab.click("#keep")
     tab.wait_for_url("**/review/60")
     row = read_metadata(run / "synthetic").row(60, named=True)
-    assert (row["prompt"], row["seed"], row["concepts_after"]) == ("Chest film. Left effusion.", 7, ["effusion"])
+    assert (row["prompt"], row["seed"], row["concepts_after"]) == (
+        "Chest film. Left effusion.",
+        7,
+        ["effusion"],
+    )
     assert row["model_sha256"] and row["method"] == "radedit" and row["is_synthetic"]
     source, edited, keep = (
         read_png(run / "synthetic" / row[c]) for c in ("source_file_name", "file_name", "keep_mask_file_name")

@@ -12,9 +12,7 @@ def serve(
         str, typer.Option(help="Address to listen on; any but loopback asks for a token.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8000,
-    token: Annotated[
-        str | None, typer.Option(help="The token; default beyond loopback: a new one.")
-    ] = None,
+    token: Annotated[str | None, typer.Option(help="The token; default beyond loopback: a new one.")] = None,
     only_readers: Annotated[
         bool, typer.Option("--only-readers", help="Serve the reading pages alone, nothing with the truth.")
     ] = False,

@@ -43,7 +43,9 @@ def agreement(ratings: np.ndarray, categories: Sequence[str], is_ordered: bool =
         both = ratings[(ratings[:, a] >= 0) & (ratings[:, b] >= 0)][:, [a, b]]
         varied = len(np.unique(both)) > 1
         kappa = (
-            cohen_kappa_score(*both.T, labels=range(len(categories)), weights="quadratic" if is_ordered else None)
+            cohen_kappa_score(
+                *both.T, labels=range(len(categories)), weights="quadratic" if is_ordered else None
+            )
             if varied
             else None
         )

@@ -169,10 +169,11 @@ def _pairs(question: str, answers: Sequence[dict]) -> list[dict]:
         chosen, other = _chosen(question, answer)
         met[answer["reader"], chosen.arm, other.arm] += 1
     rows = []
-    for reader, one, other in sorted({(r, *sorted((a, b))) for r, a, b in met}):
+    for reader, one, other in sorted({(r, min(a, b), max(a, b)) for r, a, b in met}):
         total = met[reader, one, other] + met[reader, other, one]
-        for chosen, left in ((one, other), (other, one)):
-            rows.append({"reader": reader, "chosen": chosen, "over": left, **_wilson(met[reader, chosen, left], total)})  # fmt: skip
+        for won, lost in ((one, other), (other, one)):
+            share = _wilson(met[reader, won, lost], total)
+            rows.append({"reader": reader, "chosen": won, "over": lost, **share})
     return rows
 
 
@@ -184,7 +185,9 @@ def _chosen(question: str, answer: dict) -> tuple[Side, Side]:
 def _failure_modes(answers: Sequence[dict]) -> list[dict]:
     """Coded comments by the method of the film, of a pair the methods of both."""
     arms = Counter(" / ".join(sorted(s.arm for s in a["sides"])) for a in answers)
-    counts = Counter((" / ".join(sorted(s.arm for s in a["sides"])), code) for a in answers for code in a["codes"])
+    counts = Counter(
+        (" / ".join(sorted(s.arm for s in a["sides"])), code) for a in answers for code in a["codes"]
+    )
     return [
         {"method": arm, "mode": mode, "n": n, "of": arms[arm]} for (arm, mode), n in sorted(counts.items())
     ]

@@ -7,7 +7,7 @@ of the readers see the sides swapped. Hidden repeats of cases of the first third
 """
 
 import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,10 +75,6 @@ def create_study(
             f"{run} gives {len(found)} cases for protocol {protocol_name!r} (one of a source film at most), "
             f"{wanted} were asked for. Ask for fewer, or make a larger run."
         )
-    shown: Callable[[Candidate], str] = lambda film: (
-        "" if asked.shows is None else film.prompt if asked.shows == "prompt"
-        else ", ".join(name.replace("_", " ") for name in film.target) or "no findings"
-    )  # fmt: skip
     chosen = found[:wanted]
     films = [film for case in chosen for film in case]
     numbers = iter(range(len(films)))
@@ -87,13 +83,19 @@ def create_study(
         protocol_name,
         _blinded(folder, [film.file_name for film in films]),
         [
-            Case(case[-1].patient_id, shown(case[-1]), tuple(Side(next(numbers), film.arm, film.image_id) for film in case))
+            Case(case[-1].patient_id, _shown(case[-1], asked), tuple(Side(next(numbers), film.arm, film.image_id) for film in case))
             for case in chosen
         ],
         [worklist(wanted, reader, readers, round(repeats * wanted), seed) for reader in range(readers)],
         title=f"{asked.title}: {Path(run).resolve().name}",
         is_simulated=is_simulated,
     )  # fmt: skip
+
+
+def _shown(film: Candidate, asked: Protocol) -> str:
+    """The text that a reader sees under a film."""
+    findings = ", ".join(name.replace("_", " ") for name in film.target) or "no findings"
+    return {None: "", "prompt": film.prompt, "concepts": findings}[asked.shows]
 
 
 def candidates(metadata: pl.DataFrame) -> list[Candidate]:
@@ -170,7 +172,9 @@ def worklist(
     """
     rng = generator("worklist", seed, reader)
     blocks = [range(start, n_cases, n_readers) for start in range(n_readers)]
-    order = [int(case) for k in range(n_readers) for case in rng.permutation(blocks[(reader + k) % n_readers])]
+    order = [
+        int(case) for k in range(n_readers) for case in rng.permutation(blocks[(reader + k) % n_readers])
+    ]
     items = [(case, (case // n_readers + reader) % 2 == 1, False) for case in order]
     first, late = items[: max(n_repeats, n_cases // 3)], -(-n_cases // 2)
     for index in rng.permutation(len(first))[:n_repeats]:
@@ -185,7 +189,9 @@ def _blinded(folder: Path, file_names: Sequence[str]) -> Iterator[bytes]:
     for file_name in file_names:
         path = (folder / file_name).resolve()
         if not path.is_relative_to(folder.resolve()):
-            raise InputError(f"metadata names {file_name!r}, which lies outside {folder}; make the dataset again.")
+            raise InputError(
+                f"metadata names {file_name!r}, which lies outside {folder}; make the dataset again."
+            )
         with Image.open(path) as image:
             grey = Image.frombytes("L", image.size, image.convert("L").tobytes())
         sizes = {grey.size: file_name, **sizes}

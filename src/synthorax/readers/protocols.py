@@ -46,7 +46,9 @@ class Protocol:
             if question.name not in answer:
                 raise InputError(f"'{question.text}' has no answer; choose one before going on.")
             if answer[question.name] not in question.choices:
-                raise unknown_choice(f"the answer to '{question.text}'", answer[question.name], question.choices)
+                raise unknown_choice(
+                    f"the answer to '{question.text}'", answer[question.name], question.choices
+                )
         return {question.name: answer[question.name] for question in self.questions}
 
 

@@ -217,7 +217,9 @@ class Study:
     def failure_modes(self) -> list[str]:
         """The list that free text is coded against."""
         with self._open() as db:
-            return json.loads(db.execute("SELECT value FROM setting WHERE name = 'failure_modes'").fetchone()[0])
+            return json.loads(
+                db.execute("SELECT value FROM setting WHERE name = 'failure_modes'").fetchone()[0]
+            )
 
     def add_failure_mode(self, mode: str) -> None:
         """Add to the list; one that is there already is not added again."""
@@ -241,7 +243,9 @@ class Study:
         """
         modes, allowed = list(modes), self.failure_modes()
         if unknown := [mode for mode in modes if mode not in allowed]:
-            raise InputError(f"failure mode is {unknown[0]!r}; expected one of {', '.join(allowed)}. Add it first.")
+            raise InputError(
+                f"failure mode is {unknown[0]!r}; expected one of {', '.join(allowed)}. Add it first."
+            )
         with self._open() as db:
             key = (reader, position)
             if not db.execute("SELECT 1 FROM answer WHERE reader = ? AND position = ?", key).fetchone():

@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 from synthorax import __version__
 from synthorax.errors import SynthoraxError
-from synthorax.workbench import coverage_map, edit_page, gallery, overview, reading, reader_figures
+from synthorax.workbench import coverage_map, edit_page, gallery, overview, reader_figures, reading
 from synthorax.workbench.guard import LOOPBACK, Guard
 from synthorax.workbench.opened_run import OpenedRun
 from synthorax.workbench.templates_of import page

@@ -14,14 +14,17 @@ N_SHADES, N_GAPS = 9, 40
 
 
 @router.get("/coverage", response_class=HTMLResponse)
-def coverage_map(request: Request, level: Annotated[Literal["label", "concept"], Query()] = "label") -> Response:
+def coverage_map(
+    request: Request, level: Annotated[Literal["label", "concept"], Query()] = "label"
+) -> Response:
     """How often two labels or concepts occur together in the cohort, and with the made films added."""
     run: OpenedRun = request.app.state.run
     coverage = run.results.coverage if run.results else None
     if coverage is None:
         return page(request, "coverage.html", level=level, names=[], rows=[], gaps=[])
     before, after = (
-        {frozenset(c.combination): c for c in some if c.level == level} for some in (coverage.before, coverage.after)
+        {frozenset(c.combination): c for c in some if c.level == level}
+        for some in (coverage.before, coverage.after)
     )
     order = run.vocabulary.labels if level == "label" else run.vocabulary.concepts
     names = [name for name in order if any(name in key for key in before)]

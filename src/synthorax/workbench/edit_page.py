@@ -116,7 +116,9 @@ class Edits:
                 nonlocal rows
                 rows += len(x_t)
                 job.fraction = min(0.99, rows / total)
-                if len(x_t) == 2 and bool((x_t[0] == x_t[1]).all()):  # prompt and negative prompt of one latent
+                if len(x_t) == 2 and bool(
+                    (x_t[0] == x_t[1]).all()
+                ):  # prompt and negative prompt of one latent
                     guided = epsilon[1:] + settings["guidance_scale"] * (epsilon[:1] - epsilon[1:])
                     abar = model.alphas_cumprod[t.reshape(-1)[:1].cpu()].to(x_t).reshape(1, 1, 1, 1)
                     x0 = (x_t[:1] - (1 - abar).sqrt() * guided) / abar.sqrt()
@@ -169,7 +171,14 @@ class Edits:
                     names[f"{kind}_file_name"] = f"workbench/masks/{number}_{kind}.png"
                     write_png(mask, run.synthetic / names[f"{kind}_file_name"])
             chosen = run.vocabulary.ordered(wanted.concepts)
-            copied = ("study_id", "patient_id", "source_image_id", "source_file_name", "concepts_before", "is_simulated")
+            copied = (
+                "study_id",
+                "patient_id",
+                "source_image_id",
+                "source_file_name",
+                "concepts_before",
+                "is_simulated",
+            )
             job.kept_as = run.add({
                 **{name: before[name] for name in copied}, **names,
                 "image_id": f"workbench-{number}",
@@ -192,7 +201,9 @@ def _mask(address: str, shape: tuple[int, ...], name: str) -> np.ndarray | None:
     try:
         with Image.open(io.BytesIO(base64.b64decode(address.removeprefix("data:image/png;base64,"), validate=True)), formats=["PNG"]) as image:  # fmt: skip
             if image.size != (shape[1], shape[0]):
-                raise InputError(f"{name} is {image.size[0]} x {image.size[1]}; expected the film's {shape[1]} x {shape[0]}.")
+                raise InputError(
+                    f"{name} is {image.size[0]} x {image.size[1]}; expected the film's {shape[1]} x {shape[0]}."
+                )
             mask = np.asarray(image.convert("L")) > 127
     except (binascii.Error, UnidentifiedImageError, ValueError, OSError, SyntaxError) as error:
         raise InputError(f"{name} is no PNG; paint it on the page, or send one as a data address.") from error
@@ -214,7 +225,10 @@ def edit_page(request: Request, row: Annotated[int | None, Query(ge=0, le=10**9)
         width, height = image.size
     vocabulary = run.vocabulary
     picker = [
-        (label, [(c, vocabulary.phrase(c), vocabulary.by_name[c].sided) for c in vocabulary.concepts_of(label)])
+        (
+            label,
+            [(c, vocabulary.phrase(c), vocabulary.by_name[c].sided) for c in vocabulary.concepts_of(label)],
+        )
         for label in vocabulary.labels
     ]
     return page(request, "edit.html", film=film, width=width, height=height, picker=picker)
@@ -230,7 +244,12 @@ def start(request: Request, wanted: Wanted) -> dict[str, str]:
 def state(request: Request, job: str) -> dict[str, Any]:
     """How far an edit is."""
     found = request.app.state.edits.job(job)
-    return {"fraction": found.fraction, "drafts": found.drafts, "is_done": found.edited is not None, "error": found.error}
+    return {
+        "fraction": found.fraction,
+        "drafts": found.drafts,
+        "is_done": found.edited is not None,
+        "error": found.error,
+    }
 
 
 @router.get("/jobs/{job}/film.png", response_class=Response)
@@ -241,7 +260,9 @@ def film(request: Request, job: str) -> Response:
     if image is None:
         raise HTTPException(404, "There is no draft yet.")
     written = io.BytesIO()
-    Image.fromarray(np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)).save(written, format="PNG", compress_level=1)
+    Image.fromarray(np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)).save(
+        written, format="PNG", compress_level=1
+    )
     return Response(written.getvalue(), media_type="image/png", headers={"cache-control": "no-store"})
 
 

@@ -2,13 +2,14 @@
 
 import io
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Annotated, Literal
+from urllib.parse import urlencode
 
 import polars as pl
 from fastapi import APIRouter, Depends, Form, Query, Request
 from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse, Response
 from PIL import Image
-from pydantic import BaseModel
 
 from synthorax.errors import InputError
 from synthorax.workbench.opened_run import FILMS, OpenedRun
@@ -20,15 +21,16 @@ REASONS = ("finding missing", "wrong side", "wrong finding", "anatomy changed", 
 Which = Literal["edit", "source", "truth", "edit_mask", "keep_mask"]
 
 
-class Filters(BaseModel):
+@dataclass(frozen=True)
+class Filters:
     """What the gallery shows; carried in the address, so that a view can be kept and sent."""
 
-    type: Annotated[str, Query(max_length=60)] = ""
-    method: Annotated[str, Query(max_length=60)] = ""
-    finding: Annotated[list[str], Query(max_length=8)] = []
-    when: Literal["after", "before"] = "after"
-    verdict: Literal["", "open", "kept", "rejected"] = ""
-    score_from: Annotated[float | None, Query(ge=-1e6, le=1e6)] = None
+    type: str
+    method: str
+    finding: list[str]
+    when: Literal["after", "before"]
+    verdict: Literal["", "open", "kept", "rejected"]
+    score_from: float | None
 
     def rows(self, frame: pl.DataFrame) -> list[int]:
         """The rows that pass, in the dataset's order."""
@@ -48,9 +50,9 @@ class Filters(BaseModel):
     @property
     def query(self) -> str:
         """As the end of an address, what is not set left out."""
-        from urllib.parse import urlencode
-
-        given = {k: v for k, v in self.model_dump().items() if v not in ("", [], None) and (k, v) != ("when", "after")}
+        given = {
+            k: v for k, v in asdict(self).items() if v not in ("", [], None) and (k, v) != ("when", "after")
+        }
         return urlencode(given, doseq=True)
 
 
@@ -63,8 +65,8 @@ def filters(
     score_from: Annotated[str, Query(max_length=20, pattern=r"^(-?\d+(\.\d*)?)?$")] = "",
 ) -> Filters:
     """The filters of an address; an empty field of the form filters nothing."""
-    return Filters(type=type, method=method, finding=[f for f in finding or [] if f], when=when, verdict=verdict,
-                   score_from=float(score_from) if score_from else None)  # fmt: skip
+    wanted = [name for name in finding or [] if name]
+    return Filters(type, method, wanted, when, verdict, float(score_from) if score_from else None)
 
 
 Filtered = Annotated[Filters, Depends(filters)]
@@ -99,7 +101,9 @@ def review(request: Request, row: int, shown: Filtered) -> Response:
     rows = shown.rows(run.frame)
     before, after = _neighbours(rows, row)
     has = {which: film[column] is not None for which, column in FILMS.items()}
-    provenance = {k: v for k, v in film.items() if v is not None and k not in ("row", "found_before", "found_after")}
+    provenance = {
+        k: v for k, v in film.items() if v is not None and k not in ("row", "found_before", "found_after")
+    }
     return page(
         request, "review.html", film=film, has=has, filters=shown, before=before, after=after, reasons=REASONS,
         place=rows.index(row) + 1 if row in rows else None, n=len(rows), provenance=provenance,
@@ -120,7 +124,9 @@ def judge(
     """Write the verdict into the dataset's metadata and go to the next film."""
     run: OpenedRun = request.app.state.run
     if verdict == "reject" and not reason.strip():
-        raise InputError(f"row {row} was to be rejected without a reason; say why, so that others can learn from it.")
+        raise InputError(
+            f"row {row} was to be rejected without a reason; say why, so that others can learn from it."
+        )
     following = _neighbours(shown.rows(run.frame), row)[1]
     run.review(row, verdict == "keep", reason.strip() or None if verdict == "reject" else None)
     target = f"/review/{row if following is None else following}"
@@ -141,4 +147,6 @@ def thumbnail(request: Request, row: int, which: Which) -> Response:
         small.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
     written = io.BytesIO()
     small.save(written, format="JPEG", quality=80)
-    return Response(written.getvalue(), media_type="image/jpeg", headers={"cache-control": "private, max-age=300"})
+    return Response(
+        written.getvalue(), media_type="image/jpeg", headers={"cache-control": "private, max-age=300"}
+    )

@@ -47,13 +47,17 @@ class Guard:
         except ValueError:
             name = None
         if self.token is None and name not in LOOPBACK:
-            return PlainTextResponse(f"host is {name}; without a token only {', '.join(LOOPBACK)} are answered.", 403)
+            return PlainTextResponse(
+                f"host is {name}; without a token only {', '.join(LOOPBACK)} are answered.", 403
+            )
         if scope["method"] not in ("GET", "HEAD"):
             if not _is_same_site(headers):
                 return PlainTextResponse("This request came from another site and was refused.", 403)
             length = headers.get("content-length", "")
             if not length.isdigit() or int(length) > _MAX_BODY:
-                return PlainTextResponse(f"A request may hold {_MAX_BODY // 2**20} MB and must say its length.", 413)
+                return PlainTextResponse(
+                    f"A request may hold {_MAX_BODY // 2**20} MB and must say its length.", 413
+                )
         if self.token is None or scope["path"].startswith(_OPEN):
             return None
         query = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True)
@@ -66,7 +70,9 @@ class Guard:
         bearer = headers.get("authorization", "").removeprefix("Bearer ")
         if self._fits(bearer) or (cookie is not None and self._fits(cookie.value)):
             return None
-        return PlainTextResponse("Open the address that 'synthorax serve' printed: it carries the token.", 401)
+        return PlainTextResponse(
+            "Open the address that 'synthorax serve' printed: it carries the token.", 401
+        )
 
     def _fits(self, given: str) -> bool:
         return self.token is not None and hmac.compare_digest(given.encode(), self.token.encode())
@@ -86,7 +92,9 @@ def _with_headers(send: Send, path: str) -> Send:
             headers = MutableHeaders(scope=message)
             for name, value in _HEADERS.items():
                 headers[name] = value
-            if path.startswith("/read/"):  # neither history nor a cache may tell a repeat from a first reading
+            if path.startswith(
+                "/read/"
+            ):  # neither history nor a cache may tell a repeat from a first reading
                 headers["cache-control"] = "no-store"
         await send(message)
 

@@ -64,13 +64,19 @@ class OpenedRun:
     @property
     def frame(self) -> pl.DataFrame:
         """The metadata with ``row``, and ``found_before`` and ``found_after`` (concepts and labels), read anew when it changed."""
-        stat = (self.synthetic / "metadata.parquet").stat() if (self.synthetic / "metadata.parquet").is_file() else None
+        stat = (
+            (self.synthetic / "metadata.parquet").stat()
+            if (self.synthetic / "metadata.parquet").is_file()
+            else None
+        )
         version = (stat.st_mtime_ns, stat.st_size) if stat else (0, 0)
         read = self._read
         if read is None or read[0] != version:
             frame = read_metadata(self.synthetic)
             labels = lru_cache(maxsize=None)(
-                lambda concepts: list(concepts) + list(self.vocabulary.true_labels(ConceptVector(frozenset(concepts))))
+                lambda concepts: (
+                    list(concepts) + list(self.vocabulary.true_labels(ConceptVector(frozenset(concepts))))
+                )
             )
             known = set(self.vocabulary.concepts)
             frame = frame.with_columns(
@@ -107,7 +113,9 @@ class OpenedRun:
             raise InputError(f"row {number} has no {which.replace('_', ' ')}.")
         path = (self.synthetic / name).resolve()
         if not path.is_relative_to(self.synthetic.resolve()):
-            raise InputError(f"row {number} names a {which.replace('_', ' ')} outside the run's dataset; it is not shown.")
+            raise InputError(
+                f"row {number} names a {which.replace('_', ' ')} outside the run's dataset; it is not shown."
+            )
         if not path.is_file():
             raise InputError(f"{name} of row {number} is not there; make the run again.")
         with path.open("rb") as opened:

@@ -35,4 +35,6 @@ def report(request: Request) -> Response:
     file = request.app.state.run.path / "report.html"
     if not file.is_file():
         raise InputError(f"{file.name} does not exist; 'synthorax report RUN' writes it.")
-    return FileResponse(file, media_type="text/html", content_disposition_type="attachment", filename="report.html")
+    return FileResponse(
+        file, media_type="text/html", content_disposition_type="attachment", filename="report.html"
+    )

@@ -55,7 +55,9 @@ def code(
 
 
 @router.post("/{name}/modes", response_class=HTMLResponse)
-def add_mode(request: Request, name: Name, mode: Annotated[str, Form(min_length=1, max_length=60)]) -> Response:
+def add_mode(
+    request: Request, name: Name, mode: Annotated[str, Form(min_length=1, max_length=60)]
+) -> Response:
     """Add a failure mode to the study's list."""
     _study(request, name).add_failure_mode(mode)
     return RedirectResponse(f"/studies/{name}/coding", 303)

@@ -25,6 +25,10 @@ def page(request: Request, template: str, *, status_code: int = 200, **values: A
     """One page; ``run`` and ``path`` are known to every template."""
     run = request.app.state.run
     body = _ENVIRONMENT.get_template(template).render(
-        run=run, path=request.url.path, version=__version__, only_readers=request.app.state.only_readers, **values
+        run=run,
+        path=request.url.path,
+        version=__version__,
+        only_readers=request.app.state.only_readers,
+        **values,
     )
     return HTMLResponse(body, status_code=status_code)
