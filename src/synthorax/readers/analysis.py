@@ -166,8 +166,8 @@ def _pairs(question: str, answers: Sequence[dict]) -> list[dict]:
     """How often each method was chosen over which; for 2-AFC 'chosen' is the film called synthetic."""
     met: Counter[tuple[int, str, str]] = Counter()
     for answer in answers:
-        chosen, other = _chosen(question, answer)
-        met[answer["reader"], chosen.arm, other.arm] += 1
+        film, left = _chosen(question, answer)
+        met[answer["reader"], film.arm, left.arm] += 1
     rows = []
     for reader, one, other in sorted({(r, min(a, b), max(a, b)) for r, a, b in met}):
         total = met[reader, one, other] + met[reader, other, one]
