@@ -1,11 +1,11 @@
 """How the workbench holds up: a gallery of 10,000 films, and 50 readers who answer at once for a minute.
 
-    python benchmarks/workbench_load.py [--films 10000] [--readers 50] [--seconds 60]
+    python benchmarks/workbench_load.py [--films 10000] [--readers 50] [--seconds 60] [--pause 1]
 
 Starts the real server on loopback on a made run and prints one JSON line. Gallery: seconds to the first page (the very
 first, and the median of 20), and the server's resident memory before and after every page and 2,000 thumbnails.
-Readers: every one opens a case, loads its film, answers and goes on, without a pause; answers sent against answers
-stored, and the 95th percentile of each kind of request. The answers are a program's (the study is marked simulated).
+Readers: every one opens a case, loads its film, looks for ``--pause`` seconds (a radiologist takes ten times as long; 0 is
+as fast as the machine can), answers and goes on; answers sent against answers stored, and the 95th percentile of each kind of request. The answers are a program's (the study is marked simulated).
 """
 
 import argparse
@@ -76,7 +76,9 @@ def gallery(port: int, pid: int, n: int) -> dict[str, float]:
     }  # fmt: skip
 
 
-def readers(port: int, links: list[str], seconds: float) -> tuple[dict[str, float], dict[str, list[str]]]:
+def readers(
+    port: int, links: list[str], seconds: float, pause: float
+) -> tuple[dict[str, float], dict[str, list[str]]]:
     spent: dict[str, list[float]] = {"case": [], "film": [], "answer": []}
     sent: dict[str, list[str]] = {link: [] for link in links}
     end = time.perf_counter() + seconds
@@ -90,6 +92,7 @@ def readers(port: int, links: list[str], seconds: float) -> tuple[dict[str, floa
                 break
             spent["case"].append(took)
             spent["film"].append(get(connection, f"/read/{link}/{position}/a.png")[2])
+            time.sleep(pause)
             comment = f"{link} {position}"
             body = {"realism": "real", "concepts": "full", "comment": comment}
             status, _, took = get(connection, f"/read/{link}/{position}", body)
@@ -113,6 +116,7 @@ def main() -> None:
     parser.add_argument("--films", type=int, default=10_000)
     parser.add_argument("--readers", type=int, default=50)
     parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--pause", type=float, default=1)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary, socket.socket() as free:
         run = make_run(Path(temporary) / "run", arguments.films)
@@ -128,7 +132,7 @@ def main() -> None:
             except OSError:
                 time.sleep(0.2)
         found = {**gallery(port, server.pid, arguments.films)}
-        load, sent = readers(port, list(study.links().values()), arguments.seconds)
+        load, sent = readers(port, list(study.links().values()), arguments.seconds, arguments.pause)
         server.terminate()
         server.wait()
         stored = {(a["reader"], a["position"]): a["comment"] for a in study.answers()}
@@ -143,7 +147,7 @@ def main() -> None:
             "answers_stored": len(stored),
             "answers_equal": stored == wanted,
         }
-        print(json.dumps({"films": arguments.films, "readers": arguments.readers, **{k: round(v, 4) if isinstance(v, float) else v for k, v in found.items()}}))  # fmt: skip
+        print(json.dumps({"films": arguments.films, "readers": arguments.readers, "pause_s": arguments.pause, **{k: round(v, 4) if isinstance(v, float) else v for k, v in found.items()}}))  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -59,8 +59,8 @@ def test_review_by_keys_writes_the_verdict_into_the_metadata(server, run, tab):
 
 def test_a_painted_mask_ends_in_a_saved_edit(server, run, tab):
     tab.goto(f"{server.base}/edit?row=0")
-    for box in tab.locator(".picker input:checked").all():
-        box.uncheck()
+    while (checked := tab.locator(".picker input:checked")).count():
+        checked.first.uncheck()
     tab.check("input[value=effusion]")
     tab.select_option("select[aria-label='Side of Effusion']", "Left")
     assert tab.input_value("#prompt") == "Left effusion."

@@ -7,6 +7,7 @@ afterwards. The films are stored here rather than beside it, so that no path and
 import json
 import secrets
 import sqlite3
+import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -62,10 +63,11 @@ class Item:
 
 
 class Study:
-    """An open study. Calls may come from any thread: each uses a connection of its own."""
+    """An open study. Calls may come from any thread: each has a connection of its own."""
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
+        self._thread, self._writing = threading.local(), threading.Lock()
         if not self.path.is_file():
             raise InputError(f"{path} does not exist; expected a study made by 'synthorax readers create'.")
         with self._open() as db:
@@ -174,7 +176,7 @@ class Study:
 
     def opened(self, reader: int, position: int) -> None:
         """Start the clock of a case that has no answer yet; opening it again starts it anew."""
-        with self._open() as db:
+        with self._write("NORMAL") as db:
             db.execute("UPDATE item SET opened_at = ? WHERE reader = ? AND position = ?", (time.time(), reader, position))  # fmt: skip
 
     def save(self, reader: int, position: int, answer: Mapping[str, str], comment: str = "") -> None:
@@ -185,7 +187,7 @@ class Study:
         """
         checked = json.dumps(self.protocol.checked(answer))
         now = time.time()
-        with self._open() as db:
+        with self._write() as db:
             db.execute(
                 "INSERT INTO answer SELECT reader, position, ?, ?, ? - opened_at, ? FROM item "
                 "WHERE reader = ? AND position = ? "
@@ -224,7 +226,7 @@ class Study:
     def add_failure_mode(self, mode: str) -> None:
         """Add to the list; one that is there already is not added again."""
         modes = list(dict.fromkeys([*self.failure_modes(), " ".join(mode.split()).lower()]))
-        with self._open() as db:
+        with self._write() as db:
             db.execute("UPDATE setting SET value = ? WHERE name = 'failure_modes'", (json.dumps([m for m in modes if m]),))  # fmt: skip
 
     def uncoded(self) -> list[tuple[int, int, str]]:
@@ -246,7 +248,7 @@ class Study:
             raise InputError(
                 f"failure mode is {unknown[0]!r}; expected one of {', '.join(allowed)}. Add it first."
             )
-        with self._open() as db:
+        with self._write() as db:
             key = (reader, position)
             if not db.execute("SELECT 1 FROM answer WHERE reader = ? AND position = ?", key).fetchone():
                 raise InputError(f"reader {reader} has no answer at position {position}; nothing was coded.")
@@ -256,10 +258,16 @@ class Study:
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
-        db = sqlite3.connect(self.path, timeout=30)
-        try:
-            db.execute("PRAGMA synchronous = FULL")
-            with db:
-                yield db
-        finally:
-            db.close()
+        """This thread's connection, in a transaction. It stays open: closing the last one would write the WAL back."""
+        db = getattr(self._thread, "db", None)
+        if db is None:
+            db = self._thread.db = sqlite3.connect(self.path, timeout=30, check_same_thread=False)
+        with db:
+            yield db
+
+    @contextmanager
+    def _write(self, synchronous: str = "FULL") -> Iterator[sqlite3.Connection]:
+        """The same, one writer at a time in the order of arrival: SQLite's own waiting sleeps longer and longer."""
+        with self._writing, self._open() as db:
+            db.execute(f"PRAGMA synchronous = {synchronous}")
+            yield db
