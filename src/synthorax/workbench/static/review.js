@@ -55,7 +55,7 @@ const overlay = async () => {
     const image = new Image();
     image.src = address;
     const p = await pixels(image);
-    for (let i = 0; i < p.data.length; i += 4) p.data.set([...colour, p.data[i] > 127 ? 70 : 0], i);
+    for (let i = 0; i < p.data.length; i += 4) p.data.set([...colour, p.data[i] > 127 ? 48 : 0], i);
     for (const port of document.querySelectorAll(".port")) {
       const c = document.createElement("canvas");
       c.className = "mask";
