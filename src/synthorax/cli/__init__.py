@@ -35,8 +35,10 @@ COMMANDS = {
         "train": "train:app",
         "train classifier": "classifiers:train_classifier",
         "evaluate": "classifiers:app",
+        "readers": "readers:app",
     },
     "Look": {
+        "serve": "serve:serve",
         "models": "models:app",
         "report": "report:report",
         "runs": "run_folders:app",
