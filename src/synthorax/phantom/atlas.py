@@ -64,14 +64,14 @@ class LungGrid:
         """The smallest box that holds ``(Y, Z, X)`` bool cells; where there are none, a single cell."""
         found = ndimage.find_objects(cells.view(np.int8))
         y, z, x = inner = found[0] if found else (slice(0, 1),) * 3
-        box = tuple(
+        depths, rows, columns = (
             slice(outer.start + own.start, outer.start + own.stop)
             for outer, own in zip(self.box, inner, strict=True)
         )
         fields = {name: getattr(self, name)[inner] for name in ("inside", "costal", "heart", "aorta", "mu")}
         return replace(
             self,
-            box=box,
+            box=(depths, rows, columns),
             depth=self.depth[y],
             row=self.row[:, z],
             column=self.column[:, :, x],
