@@ -3,7 +3,7 @@
 import json
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 
@@ -41,7 +41,7 @@ class LungGrid:
         side: ``"R"`` or ``"L"``, the patient's.
         box: where the box lies on the ``(92, 256, 256)`` grid.
         depth, row, column: coordinates (mm) that broadcast to the box; depth grows to the front, row to the feet.
-        inside, costal, heart: signed distances (mm, positive inside) to lung, costal wall and heart.
+        inside, costal, heart, aorta: signed distances (mm, positive inside) to lung, costal wall, heart and aorta.
         mu: attenuation (1/mm) of soft tissue, vessels included.
         lobes: signed distance per lobe.
         hilum: depth, row, column (mm).
@@ -55,9 +55,29 @@ class LungGrid:
     inside: np.ndarray
     costal: np.ndarray
     heart: np.ndarray
+    aorta: np.ndarray
     mu: np.ndarray
     lobes: dict[str, np.ndarray]
     hilum: tuple[float, float, float]
+
+    def part(self, cells: np.ndarray) -> "LungGrid":
+        """The smallest box that holds ``(Y, Z, X)`` bool cells; where there are none, a single cell."""
+        found = ndimage.find_objects(cells.view(np.int8))
+        y, z, x = inner = found[0] if found else (slice(0, 1),) * 3
+        depths, rows, columns = (
+            slice(outer.start + own.start, outer.start + own.stop)
+            for outer, own in zip(self.box, inner, strict=True)
+        )
+        fields = {name: getattr(self, name)[inner] for name in ("inside", "costal", "heart", "aorta", "mu")}
+        return replace(
+            self,
+            box=(depths, rows, columns),
+            depth=self.depth[y],
+            row=self.row[:, z],
+            column=self.column[:, :, x],
+            lobes={name: lobe[inner] for name, lobe in self.lobes.items()},
+            **fields,
+        )
 
     @cached_property
     def lateral(self) -> np.ndarray:
@@ -124,7 +144,7 @@ class Atlas:
         return _load(str(atlas_path(cache_dir, name)), str(wheel) if wheel else None, name)
 
     def seen_from(self, view_position: str) -> "Atlas":
-        """This atlas for a PA film; for an AP film its planes resized as that beam has them (two seconds, once)."""
+        """This atlas for a PA film; for an AP film its planes resized as that beam has them (a second, once)."""
         return self._from_front if view_position == "AP" else self
 
     @cached_property
@@ -154,6 +174,7 @@ class Atlas:
             inside=self.distance(f"lung_{side}", box),
             costal=self.distance("thorax", box),
             heart=self.distance("heart", box),
+            aorta=self.distance("aorta", box),
             mu=self.mu[box],
             lobes={n.removeprefix("lobe_"): self.distance(n, box) for n in names},
             hilum=self.hila_mm[side],
@@ -163,7 +184,7 @@ class Atlas:
     def organs(self) -> dict[str, DepthBins]:
         """``heart`` and the lungs ``R`` and ``L``: 1 inside, in bins of the half grid."""
         heart = self._distances["heart"] > 0
-        box = ndimage.find_objects(heart.astype(np.int8))[0]
+        box = ndimage.find_objects(heart.view(np.int8))[0]
         inside = {side: (grid.inside > 0, grid.box) for side, grid in self.lungs.items()}
         return {
             name: DepthBins.boxed(*field) for name, field in {"heart": (heart[box], box), **inside}.items()

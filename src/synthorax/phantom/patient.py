@@ -354,9 +354,10 @@ def _position(anatomy: Anatomy, sway: tuple[np.ndarray, np.ndarray]) -> tuple[np
     """For each film pixel, the row and column of the atlas's frame that it shows."""
     rows, columns = np.mgrid[0:SIZE, 0:SIZE].astype(np.float32)
     angle = np.deg2rad(anatomy.turn_deg)
+    cosine, sine = float(np.cos(angle)), float(np.sin(angle))  # Python's floats leave float32 as it is
     from_row, from_column = anatomy.zoom * (rows - HALF), anatomy.zoom * (columns - HALF)
-    row = from_row * np.cos(angle) - from_column * np.sin(angle)
-    column = from_column * np.cos(angle) + from_row * np.sin(angle)
+    row = from_row * cosine - from_column * sine
+    column = from_column * cosine + from_row * sine
     y = anatomy.top_px + (row + HALF) * anatomy.lung_stretch + anatomy.shift_px[1] * 0.5
     taper = 1 + anatomy.apex_taper * row / HALF + anatomy.waist * np.sin(row / HALF * 2)
     x = 258 + column * anatomy.width * taper + anatomy.shift_px[0]

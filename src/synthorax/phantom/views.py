@@ -10,6 +10,8 @@ planes, each resized about the central ray by [M_ap(d) / M_ap(0)] / [M_pa(d) / M
 heart) grows, what lies behind shrinks.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from synthorax.phantom.fields import Warp
@@ -39,21 +41,23 @@ def ap_over_pa(depth_mm: np.ndarray | float) -> np.ndarray | float:
 
 def seen_from_front(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The atlas's arrays, each plane ``(D, H, W)`` resized as the AP beam has it; types are kept."""
-    return {name: _resized(planes) for name, planes in arrays.items()}
+    out = {name: planes.copy() for name, planes in arrays.items()}
+    for shape in {planes.shape for planes in arrays.values()}:
+        alike = [name for name, planes in arrays.items() if planes.shape == shape]
+        for i, warps in enumerate(_warps(*shape)):
+            for plane, target in ((arrays[name][i], out[name][i]) for name in alike):
+                if plane.min() < plane.max():
+                    target[:] = np.rint(np.mean([warp(plane) for warp in warps], axis=0))
+    return out
 
 
-def _resized(planes: np.ndarray) -> np.ndarray:
-    """Planes that stand for several slabs are resized as each slab would be, and averaged: no steps at the rim."""
-    n, height, width = planes.shape
+def _warps(n: int, height: int, width: int) -> Iterator[list[Warp]]:
+    """For each plane one warp a slab that it stands for, whose mean it becomes: no steps at the rim."""
     factors = np.asarray(ap_over_pa(slab_depths_mm(N_SLABS))).reshape(n, -1)
     rows, columns = np.mgrid[0:height, 0:width].astype(np.float32)
     row, column = CENTRAL_ROW * height / SIZE, (width - 1) / 2
-    out = planes.copy()
-    for plane, of_slabs, target in zip(planes, factors.tolist(), out, strict=True):
-        if plane.min() < plane.max():
-            warps = (
-                Warp.to(row + (rows - row) / f, column + (columns - column) / f, plane.shape)
-                for f in of_slabs
-            )
-            target[:] = np.rint(sum(warp(plane) for warp in warps) / len(of_slabs))
-    return out
+    for of_slabs in factors.tolist():
+        yield [
+            Warp.to(row + (rows - row) / f, column + (columns - column) / f, (height, width))
+            for f in of_slabs
+        ]

@@ -30,7 +30,9 @@ def grow_heart(chest: Chest, growth_mm: float, lower_mm: float) -> tuple[np.ndar
     """
     delta, depth = np.zeros((2, SIZE, SIZE), np.float32)
     for side, share in (("L", 1.0), ("R", 0.55)):
-        grid = chest.atlas.lungs[side]
+        whole = chest.atlas.lungs[side]
+        reach = share * growth_mm + lower_mm
+        grid = whole.part((whole.heart > -1.2 - reach) & (whole.inside > -1.5))
         low = smoothstep(75 * CELL_MM, 135 * CELL_MM, grid.row)
         lowest = smoothstep(134 * CELL_MM, 150 * CELL_MM, grid.row)
         outwards = share * growth_mm * low + lower_mm * lowest
@@ -45,7 +47,8 @@ def widen_aorta(chest: Chest, growth_mm: float) -> np.ndarray:
 
     Seen from the front this is a larger aortic knob and a wider descending aorta.
     """
-    grid = chest.atlas.lungs["L"]
+    whole = chest.atlas.lungs["L"]
+    grid = whole.part((whole.aorta > -1.2 - growth_mm) & (whole.inside > -1.5))
     arch = smoothstep(-25.0, -45.0, grid.row - grid.hilum[1])
-    aorta = chest.atlas.distance("aorta", grid.box) + growth_mm * (0.6 + 0.4 * arch)
+    aorta = grid.aorta + growth_mm * (0.6 + 0.4 * arch)
     return fill(chest, grid, smoothstep(-1.2, 1.2, aorta) * smoothstep(-1.5, 0.8, grid.inside))[0]
