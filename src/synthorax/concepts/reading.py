@@ -41,7 +41,7 @@ def find_studies(path: Path | str, format: str | None = None) -> tuple[pl.DataFr
         raise InputError(f"{path} ends in {path.suffix!r}; expected .parquet or .csv. Convert the table.")
     try:
         columns = scan_table(path).collect_schema().names()
-    except (pl.exceptions.PolarsError, OSError) as error:
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
         raise InputError(f"{path} cannot be read as a table ({error}). Write it again.") from error
     if "file_name" in columns:
         return read_manifest(path), nothing

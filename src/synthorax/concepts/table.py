@@ -126,7 +126,7 @@ def read_concepts(path: Path | str, vocabulary: str | None = None) -> tuple[pl.D
         raise InputError(f"{path} does not exist; expected a table made by 'synthorax concepts annotate'.")
     try:
         table, metadata = pl.read_parquet(path), pl.read_parquet_metadata(path)
-    except (pl.exceptions.PolarsError, OSError) as error:
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
         raise InputError(
             f"{path} is not a Parquet file; expected a table made by 'synthorax concepts annotate'."
         ) from error

@@ -33,7 +33,7 @@ def read_table(path: Path | str) -> pl.DataFrame:
             return frame.with_columns(pl.all().str.strip_chars()).with_columns(pl.all().replace("", None))
     except pl.exceptions.NoDataError as error:
         raise InputError(f"{path} is empty; expected a table with a header. Copy it again.") from error
-    except (pl.exceptions.PolarsError, OSError) as error:
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
         detail = str(error).splitlines()[0]
         raise InputError(
             f"{path} cannot be read as a table ({detail}); copy it again from its source."
