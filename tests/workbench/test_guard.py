@@ -177,6 +177,7 @@ def test_a_rejection_needs_a_reason(client):
     ("change", "said"),
     [
         ({"row": 600}, "row 600 does not exist; this dataset has rows 0 to 59."),
+        ({"prompt": "\ud800"}, "The prompt holds half a character (a lone surrogate); write it anew."),
         ({"concepts": ["masss"]}, "concept 'masss' is not in the vocabulary; take one from the list."),
         ({"edit_mask": "data:image/png;base64,AAAA"}, "edit_mask is no PNG; paint it on the page"),
     ],
