@@ -1,6 +1,7 @@
 """What must not be possible: other folders, other sites, scripts from texts, strangers, a look at the truth."""
 
 import io
+import json
 from pathlib import Path
 
 import polars as pl
@@ -184,7 +185,11 @@ def test_a_rejection_needs_a_reason(client):
 )
 def test_an_edit_that_cannot_be_made_is_told(client, change, said):
     body = {"row": 0, "prompt": "Mass.", **change}
-    found = client.post("/edit/jobs", json=body, headers={"accept": "application/json"})
+    found = client.post(
+        "/edit/jobs",
+        content=json.dumps(body),
+        headers={"accept": "application/json", "content-type": "application/json"},
+    )
     assert found.status_code == 400 and found.text.startswith(said)
 
 
