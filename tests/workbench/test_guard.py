@@ -178,7 +178,6 @@ def test_a_rejection_needs_a_reason(client):
     ("change", "said"),
     [
         ({"row": 600}, "row 600 does not exist; this dataset has rows 0 to 59."),
-        ({"prompt": "\ud800"}, "The prompt holds half a character (a lone surrogate); write it anew."),
         ({"concepts": ["masss"]}, "concept 'masss' is not in the vocabulary; take one from the list."),
         ({"edit_mask": "data:image/png;base64,AAAA"}, "edit_mask is no PNG; paint it on the page"),
     ],
@@ -191,6 +190,13 @@ def test_an_edit_that_cannot_be_made_is_told(client, change, said):
         headers={"accept": "application/json", "content-type": "application/json"},
     )
     assert found.status_code == 400 and found.text.startswith(said)
+
+
+def test_half_a_character_is_refused_and_not_repeated(client):
+    found = client.post(
+        "/edit/jobs", content=r'{"row": 0, "prompt": "\ud800"}', headers={"content-type": "application/json"}
+    )
+    assert found.status_code == 422 and found.text.startswith("body.prompt: ")
 
 
 def test_serve_says_what_it_needs(tmp_path, capsys):

@@ -86,8 +86,6 @@ class Edits:
         Raises:
             InputError: the film, the masks or the concepts cannot be used, or an edit is under way.
         """
-        if any("\ud800" <= letter <= "\udfff" for letter in wanted.prompt):
-            raise InputError("The prompt holds half a character (a lone surrogate); write it anew.")
         film = read_png(self.run.film(wanted.row, "source"))
         if unknown := [name for name in wanted.concepts if name not in self.run.vocabulary.concepts]:
             raise InputError(f"concept {unknown[0]!r} is not in the vocabulary; take one from the list.")
