@@ -1,6 +1,7 @@
 """What must not be possible: other folders, other sites, scripts from texts, strangers, a look at the truth."""
 
 import io
+import json
 from pathlib import Path
 
 import polars as pl
@@ -183,8 +184,19 @@ def test_a_rejection_needs_a_reason(client):
 )
 def test_an_edit_that_cannot_be_made_is_told(client, change, said):
     body = {"row": 0, "prompt": "Mass.", **change}
-    found = client.post("/edit/jobs", json=body, headers={"accept": "application/json"})
+    found = client.post(
+        "/edit/jobs",
+        content=json.dumps(body),
+        headers={"accept": "application/json", "content-type": "application/json"},
+    )
     assert found.status_code == 400 and found.text.startswith(said)
+
+
+def test_half_a_character_is_refused_and_not_repeated(client):
+    found = client.post(
+        "/edit/jobs", content=r'{"row": 0, "prompt": "\ud800"}', headers={"content-type": "application/json"}
+    )
+    assert found.status_code == 422 and found.text.startswith("body.prompt: ")
 
 
 def test_serve_says_what_it_needs(tmp_path, capsys):

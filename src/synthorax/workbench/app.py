@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.responses import Response
@@ -49,6 +50,7 @@ def create_app(
         for room in (overview, coverage_map, gallery, edit_page, reader_figures):
             app.include_router(room.router)
     app.add_exception_handler(SynthoraxError, _refused)
+    app.add_exception_handler(RequestValidationError, _invalid)
     app.add_middleware(Guard, token=token)
     return app
 
@@ -58,6 +60,13 @@ def _refused(request: Request, error: Exception) -> Response:
         return Response(str(error), status_code=400, media_type="text/plain; charset=utf-8")
     refused: HTMLResponse = page(request, "refused.html", sentence=str(error), status_code=400)
     return refused
+
+
+def _invalid(request: Request, error: Exception) -> Response:
+    """What is wrong where, without repeating the input, which may hold what no answer can (half a character)."""
+    assert isinstance(error, RequestValidationError)
+    said = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+    return Response(said.encode("ascii", "backslashreplace"), 422, media_type="text/plain; charset=utf-8")
 
 
 def serve(

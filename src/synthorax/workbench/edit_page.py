@@ -3,6 +3,7 @@
 import base64
 import binascii
 import io
+import logging
 import secrets
 import threading
 from collections import OrderedDict
@@ -141,7 +142,7 @@ class Edits:
             job.error = str(error)
         except Exception as error:
             job.error = f"The edit failed: {error}"
-            raise
+            logging.getLogger(__name__).exception("an edit of row %d failed", job.wanted.row)
         finally:
             self._busy.release()
 
