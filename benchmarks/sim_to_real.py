@@ -83,6 +83,8 @@ def main() -> None:
         PATIENTS, COHORT_SEED, "runs/sim-to-real", size=256, renderings=RENDERINGS
     )
     made = json.loads((cohort / "cohort.json").read_text())
+    n_atlases = len(made.get("atlases", [None]))  # left out where the built-in one is alone
+    anatomies = "one anatomy" if n_atlases == 1 else f"{n_atlases} anatomies"
     real = import_studies(asked.nih, "nih").frame.sort("image_id")
     simulated = read_manifest(cohort / "studies.parquet").sort("image_id")
     pixels = {
@@ -126,7 +128,7 @@ def main() -> None:
     page = [
         "# Trained on virtual patients, tested on real films",
         "",
-        f"Written by `python benchmarks/sim_to_real.py NIH --epochs {asked.epochs}`; do not edit. Simulated, one anatomy: "
+        f"Written by `python benchmarks/sim_to_real.py NIH --epochs {asked.epochs}`; do not edit. Simulated, {anatomies}: "
         f"{simulated.height} films of {simulated['patient_id'].n_unique()} virtual patients, `synthorax phantom sample "
         f"--n {made['n']} --seed {made['seed']} --size {made['size']} --renderings {made['renderings']}`. Real: "
         f"{real.height} films of {real['patient_id'].n_unique()} patients of NIH ChestX-ray14 (Wang et al. 2017; NIH "

@@ -154,6 +154,8 @@ def main() -> None:
     n_patients = QUICK_PATIENTS if asked.quick else PATIENTS
     cohort = asked.cohort or sample_cohort(n_patients, COHORT_SEED, f"runs/realism-{n_patients}", size=SIZE)
     settings = json.loads((cohort / "cohort.json").read_text())
+    n_atlases = len(settings.get("atlases", [None]))  # left out where the built-in one is alone
+    anatomies = "one anatomy" if n_atlases == 1 else f"{n_atlases} anatomies"
     real = films_of(import_studies(asked.nih, "nih").frame, "No Finding")
     takes = films_of(read_manifest(cohort / "studies.parquet"), "No Relevant Finding")
     simulated = takes.unique("patient_id", keep="first", maintain_order=True).head(n_patients)
@@ -182,7 +184,7 @@ def main() -> None:
     lines = [
         "# How real the virtual patients look",
         "",
-        f"Written by `python docs/realism.py NIH`; do not edit. Simulated, one anatomy: {simulated.height} films of "
+        f"Written by `python docs/realism.py NIH`; do not edit. Simulated, {anatomies}: {simulated.height} films of "
         "as many virtual patients, the first film each of `synthorax phantom sample "
         f"--n {settings['n']} --seed {settings['seed']} --size {settings['size']} --renderings {settings['renderings']}`. "
         f"Real: {real.height} films of {real['patient_id'].n_unique()} patients of NIH ChestX-ray14 (Wang et al. 2017; "

@@ -86,14 +86,14 @@ def test_table_critic_of_another_kind():
 
 @pytest.mark.parametrize(("blur", "low", "high"), [(False, 0.25, 0.75), (True, 0.95, 1)])
 def test_film_critic_finds_texture_and_nothing_where_there_is_none(blur, low, high):
-    films = RNG.normal(128, 30, (N, 32, 32))
+    films = RNG.normal(128, 30, (N, 48, 48))
     if blur:
         films[Y == 1] = (films[Y == 1] + np.roll(films[Y == 1], 1, 2)) / 2
     films = films.clip(0, 255).astype(np.uint8)
     folds = patient_folds(Y, PATIENTS)
-    verdict = film_critic(films, Y, folds, CriticConfig(epochs=4))
+    verdict = film_critic(films, Y, folds, CriticConfig(epochs=6))
     assert low <= auroc(Y, verdict.scores) <= high
     assert verdict.maps.mean((1, 2)) == pytest.approx(verdict.scores, abs=1e-4)
     if blur:
-        again = film_critic(films, Y, folds, CriticConfig(epochs=4))
+        again = film_critic(films, Y, folds, CriticConfig(epochs=6))
         assert (again.scores == verdict.scores).all()
