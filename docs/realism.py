@@ -154,6 +154,10 @@ def main() -> None:
     n_patients = QUICK_PATIENTS if asked.quick else PATIENTS
     cohort = asked.cohort or sample_cohort(n_patients, COHORT_SEED, f"runs/realism-{n_patients}", size=SIZE)
     settings = json.loads((cohort / "cohort.json").read_text())
+    if settings["size"] != SIZE:
+        parser.error(
+            f"{cohort} has films of {settings['size']} px; expected {SIZE}. Sample it with --size {SIZE}."
+        )
     n_atlases = len(settings.get("atlases", [None]))  # left out where the built-in one is alone
     anatomies = "one anatomy" if n_atlases == 1 else f"{n_atlases} anatomies"
     real = films_of(import_studies(asked.nih, "nih").frame, "No Finding")
