@@ -1,9 +1,10 @@
-"""Quality of edits: did the anatomy stay, did the finding come, is it the right one.
+"""Quality of edits: did the anatomy stay, did the finding come, is it the right one. And of films: do they look real.
 
 ``structure``   SSIM and grey-level change, whole, inside and outside the mask
 ``agreement``   concepts that a judge reads back, against those that were asked for
 ``effect``      the change in the mask against the true counterfactual's
 ``summary``     mean and deviation per perturbation type
+``realism``     statistics of simulated and real films, and critics that are told to tell them apart
 
 A judge is an argument, a callable from films to concept probabilities: this room knows no model.
 """
