@@ -21,6 +21,7 @@ def test_twenty_cases_with_a_reload_and_a_kill_lose_nothing(server, run, tab):
     given = []
     for position in range(1, 21):
         tab.wait_for_selector(f"text=Case {position} of 20")
+        tab.wait_for_load_state()  # the keys' script is deferred
         if position == 7:
             tab.keyboard.press("1")
             tab.reload()  # a choice that was not saved is gone, the case is the same
