@@ -48,6 +48,22 @@ def test_amounts_are_what_the_pixels_hold(patient):
     assert patient.finding("pacemaker").amounts == {}
 
 
+def test_supine_the_same_fluid_lies_behind_the_lung(patient):
+    asked = {"side": "R", "level": 0.4, "rise_mm": 20.0, "severity": "", "texture": 1}
+    upright, supine = (patient.finding("effusion", asked | {"layering": lies}) for lies in (False, True))
+    assert supine.amounts["volume_ml"] == pytest.approx(upright.amounts["volume_ml"], rel=0.02)
+    highest = {f.params["layering"]: np.flatnonzero(f.extent.any(1))[0] for f in (upright, supine)}
+    assert highest[True] < highest[False] - 80  # px: a veil that reaches the upper lung
+    lung = patient.structures["lung_right"]
+    assert supine.extent[lung].mean() > upright.extent[lung].mean() + 0.1
+
+
+def test_only_supine_patients_have_layering_effusions(atlas):
+    lying = VirtualPatient(5, atlas, view_position="AP", position="supine").finding("effusion")
+    assert lying.params["layering"] is True
+    assert VirtualPatient(5, atlas).finding("effusion").params["layering"] is False
+
+
 def test_nodule_volume_is_near_the_ball_of_its_diameter(patient):
     params = patient.finding("nodule").params
     ball = np.pi / 6 * float(params["diameter_mm"]) ** 3 / 1000

@@ -24,15 +24,15 @@ class Anatomy:
     drawn vessels), ``heart_growth_mm``, ``slimness`` (sideways shrinking of the heart), ``aorta_growth_mm`` (the aorta
     widens with age), ``breast_mm`` (thickness).
 
-    Shape: ``shoulder_slope`` and ``shoulder_px`` (arms down: fall of the shoulders and row of the neck's foot; a slope of
-    0 leaves the arms up), ``lung_stretch`` and ``width`` (smaller shows a larger chest), ``top_px`` (crop), ``diaphragm_px``,
-    ``apex_taper``, ``waist``, ``warp_px`` (deviation of a smooth random warp).
+    Shape: ``shoulder_slope`` and ``shoulder_px`` (arms down: fall of the shoulders and row of the neck's foot; a slope
+    of 0 leaves the arms up), ``lung_stretch`` and ``width`` (smaller shows a larger chest), ``top_px`` (crop),
+    ``diaphragm_px``, ``apex_taper``, ``waist``, ``warp_px`` (deviation of a smooth random warp).
 
-    Film: ``view_position``, ``position`` (``upright`` or ``supine``), ``tilt_deg``, ``rotation_deg``, ``turn_deg`` (in the plane), ``shift_px``,
-    ``photons`` (per pixel; fewer is noisier), ``scatter``, ``equalisation``, ``detail``, ``sharpening``,
-    ``contrast``, ``gamma``, ``white``, ``black_offset``, ``white_percentile``, ``exposure``, ``zoom``, ``grain_px``,
-    ``border_px`` (top, bottom, left, right), ``marker`` (L or R), ``marker_px`` (its row and column, or None),
-    ``ap_words`` (written on AP films that have a marker).
+    Film: ``view_position``, ``position`` (``upright`` or ``supine``), ``tilt_deg``, ``rotation_deg``, ``turn_deg`` (in
+    the plane), ``shift_px``, ``zoom`` (above 1 shows more), ``photons`` (per pixel; fewer is noisier), ``grain_px``
+    (blur of the noise), ``scatter``, ``equalisation``, ``detail``, ``sharpening``, ``contrast``, ``gamma``, ``white``,
+    ``black_offset``, ``white_percentile``, ``exposure``, ``border_px`` (top, bottom, left, right), ``marker`` (L or R),
+    ``marker_px`` (its row and column, or None), ``ap_words`` (written on AP films that have a marker).
     """
 
     view_position: str

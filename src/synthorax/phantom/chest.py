@@ -40,6 +40,7 @@ class Chest:
         heart: ``(512, 512)`` mm of heart along the ray.
         clear: per side, ``(512, 512)`` bool: lung that heart and diaphragm do not hide.
         aspect: how much higher than wide the film shows a square of the atlas's frame.
+        is_supine: whether the patient lies, so that free fluid layers behind the lung.
     """
 
     atlas: Atlas
@@ -52,6 +53,7 @@ class Chest:
     heart: np.ndarray
     clear: dict[str, np.ndarray]
     aspect: float
+    is_supine: bool
 
     @cached_property
     def clear_depth(self) -> dict[str, np.ndarray]:
@@ -92,7 +94,10 @@ def pose_chest(atlas: Atlas, anatomy: Anatomy, seed: int) -> Chest:
     tree = vessel_tree(generator(seed, "vessel tree"), lung, atlas.hila_mm)
     vessel = anatomy.vessel_gain * own + anatomy.tree_gain * tree
     aspect = anatomy.width / anatomy.lung_stretch
-    return Chest(atlas, pose, maps["soft"], maps["rib"], maps["bone"], vessel, lung, heart, clear, aspect)
+    is_supine = anatomy.position == "supine"
+    return Chest(
+        atlas, pose, maps["soft"], maps["rib"], maps["bone"], vessel, lung, heart, clear, aspect, is_supine
+    )
 
 
 def healthy_line_integral(chest: Chest, anatomy: Anatomy, seed: int) -> np.ndarray:

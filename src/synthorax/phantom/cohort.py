@@ -1,4 +1,4 @@
-"""Cohorts of virtual patients as a dataset folder, and the true counterfactual of any of their films.
+"""Cohorts of virtual patients as a dataset folder.
 
     images/<image_id>.png                  films
     masks/<image_id>__<finding>.png        visible part of each finding; __findings (all), __lung, __heart
@@ -13,16 +13,11 @@
 own index alone, so neither order nor the number of workers nor an interruption changes a byte.
 """
 
-import ctypes
 import json
-import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from functools import lru_cache, partial
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 
@@ -44,7 +39,6 @@ from synthorax.phantom.combinations import LabelPair, draw_concepts, withheld_pa
 from synthorax.phantom.patient import (
     MODES,
     Film,
-    FilmSource,
     Finding,
     VirtualPatient,
     cohort_patient_ids,
@@ -52,13 +46,10 @@ from synthorax.phantom.patient import (
     image_id_of,
     reduce_mask,
 )
+from synthorax.phantom.processes import in_processes
 from synthorax.phantom.sites import DEFAULT_SITE, site_style
 from synthorax.progress import track
 from synthorax.seeds import generator
-
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
-Item = TypeVar("Item")
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -176,106 +167,11 @@ def sample_cohort(
     make = partial(make_patient, str(out), settings, str(cache_dir) if cache_dir else None)
     done = f" ({n - len(todo)} of {n} already there)" if len(todo) < n else ""
     for _ in track(
-        _in_processes(make, todo, workers), f"Virtual patients{done}", total=len(todo), unit="patients"
+        in_processes(make, todo, workers), f"Virtual patients{done}", total=len(todo), unit="patients"
     ):
         pass
     write_tables(out, ids, settings.mode)
     return out
-
-
-def counterfactual(
-    image_id: str,
-    concepts: Iterable[str],
-    size: int = 256,
-    mode: str = "physical",
-    *,
-    wheel: Path | str | None = None,
-    cache_dir: Path | str | None = None,
-) -> Film:
-    """The true film of a cohort's patient with other findings: same chest, position, devices, noise and window.
-
-    Args:
-        image_id: from any row of a cohort's tables; it names patient and take.
-        concepts: what the film shall show; ``unremarkable`` stands for nothing.
-        size, mode: as the cohort's.
-        wheel, cache_dir: see :meth:`Atlas.load`.
-
-    Returns:
-        The film; ``.image`` and ``.masks`` by concept.
-
-    Raises:
-        InputError: not the id of a virtual patient's film, an unknown concept, a size out of range, an atlas that is
-            not at hand.
-    """
-    source = film_source(image_id)
-    vocabulary = Vocabulary.load()
-    wanted = [c for c in vocabulary.ordered(concepts) if c != vocabulary.unremarkable]
-    places = (str(cache_dir) if cache_dir else None, str(wheel) if wheel else None)
-    return _film_of(source, *places).render(wanted, mode, size)
-
-
-def counterfactual_pairs(
-    asked: Sequence[tuple[str, Sequence[str], Sequence[str]]],
-    size: int = 256,
-    mode: str = "physical",
-    *,
-    workers: int = 2,
-    wheel: Path | str | None = None,
-) -> Iterator[tuple[Film, Film]]:
-    """:func:`counterfactual` for many films: each ``image_id`` with its concepts before and after, in order.
-
-    Args:
-        asked: image_id, concepts before, concepts after.
-        size, mode: as :func:`counterfactual`.
-        workers: processes.
-        wheel: see :meth:`Atlas.load`.
-    """
-    return _in_processes(partial(_pair, size, mode, wheel), asked, workers)
-
-
-def _pair(
-    size: int, mode: str, wheel: Path | str | None, asked: tuple[str, Sequence[str], Sequence[str]]
-) -> tuple[Film, Film]:
-    image_id, before, after = asked
-    return (
-        counterfactual(image_id, before, size, mode, wheel=wheel),
-        counterfactual(image_id, after, size, mode, wheel=wheel),
-    )
-
-
-@lru_cache(maxsize=2)
-def _patient(seed: int, site: str, atlas: str, cache_dir: str | None, wheel: str | None) -> VirtualPatient:
-    return VirtualPatient(seed, Atlas.load(cache_dir, wheel, atlas), site=site)
-
-
-@lru_cache(maxsize=2)
-def _film_of(source: FilmSource, cache_dir: str | None, wheel: str | None) -> VirtualPatient:
-    patient = _patient(source.seed, source.site, source.atlas, cache_dir, wheel)
-    return patient if source.take == 0 else patient.retaken(source.take)
-
-
-def _take_a_core() -> None:
-    """One thread a process: more would only wait for one another. Freed arrays stay with the process (glibc):
-    given back and asked for anew, their pages cost a tenth of the time.
-    """
-    from threadpoolctl import threadpool_limits
-
-    threadpool_limits(1)
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt:
-        mallopt(M_MMAP_THRESHOLD, 32 << 20)  # the largest it takes; all maps of 512 px are smaller
-        mallopt(M_TRIM_THRESHOLD, 256 << 20)
-
-
-def _in_processes(function: Callable[[Item], T], items: Sequence[Item], workers: int) -> Iterator[T]:
-    """The function of each item, in order."""
-    if workers == 1 or len(items) < 2:
-        yield from map(function, items)
-        return
-    with ProcessPoolExecutor(
-        min(workers, len(items)), mp_context=get_context("spawn"), initializer=_take_a_core
-    ) as pool:
-        yield from pool.map(function, items)
 
 
 def make_patient(folder: str, settings: CohortSettings, cache_dir: str | None, who: tuple[int, str]) -> None:

@@ -25,8 +25,8 @@ from synthorax.concepts import Vocabulary
 from synthorax.dataset import write_png
 from synthorax.errors import InputError
 from synthorax.files import atomic
-from synthorax.phantom.cohort import counterfactual_pairs
 from synthorax.phantom.cohort_tables import STUDY_COLUMNS
+from synthorax.phantom.counterfactuals import counterfactual_pairs
 from synthorax.phantom.fields import shrink
 from synthorax.phantom.patient import Film
 from synthorax.progress import track

@@ -4,6 +4,8 @@ Inside synthorax a film is float32 ``(H, W)`` in [0, 1], MONOCHROME2: bright is 
 stored values on the way there is carried in ``Film.applied``.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,18 +91,42 @@ def check_film(path: Path | str) -> None:
     Raises:
         InputError: as :func:`read_film` would, for all that a header shows.
     """
-    from PIL import Image
-
     path = Path(path)
     if kind_of(path) == "dicom":
         from synthorax.studies.dicom import read_header
 
         read_header(path)
         return
+    with _opened(path):
+        pass
+
+
+def _read_picture(path: Path) -> Film:
+    from PIL import ImageOps
+
+    applied = []
+    with _opened(path) as image:
+        image.load()
+        if image.getexif().get(0x0112, 1) != 1:
+            image = ImageOps.exif_transpose(image)
+            applied.append("EXIF orientation")
+        if image.mode.startswith("I"):
+            values, bits = np.asarray(image, dtype=np.float32) / 65535, 16
+        else:
+            values, bits = _grey8(image, applied), 8
+    return Film(values, bits_stored=bits, applied=tuple(applied))
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator:
+    """A picture whose header is fit; what Pillow finds wrong with it, then or later, becomes one sentence."""
+    from PIL import Image
+
     try:
         with Image.open(path) as image:
             _check_mode(image.mode, path)
             _check_size(image.width, image.height, path)
+            yield image
     except (
         OSError,
         SyntaxError,
@@ -108,35 +134,9 @@ def check_film(path: Path | str) -> None:
         Image.DecompressionBombError,
         Image.DecompressionBombWarning,
     ) as error:
-        raise _damaged(path, error) from error
-
-
-def _read_picture(path: Path) -> Film:
-    from PIL import Image, ImageOps
-
-    applied = []
-    try:
-        with Image.open(path) as file:
-            _check_mode(file.mode, path)
-            _check_size(file.width, file.height, path)
-            file.load()
-            image: Image.Image = file
-            if image.getexif().get(0x0112, 1) != 1:
-                image = ImageOps.exif_transpose(image)
-                applied.append("EXIF orientation")
-            if image.mode.startswith("I"):
-                values, bits = np.asarray(image, dtype=np.float32) / 65535, 16
-            else:
-                values, bits = _grey8(image, applied), 8
-    except (
-        OSError,
-        SyntaxError,
-        ValueError,
-        Image.DecompressionBombError,
-        Image.DecompressionBombWarning,
-    ) as error:
-        raise _damaged(path, error) from error
-    return Film(values, bits_stored=bits, applied=tuple(applied))
+        raise InputError(
+            f"{path} is damaged and cannot be read ({error}); copy it again from its source."
+        ) from error
 
 
 def _grey8(image, applied: list[str]) -> np.ndarray:
@@ -165,10 +165,6 @@ def _check_size(width: int, height: int, path: Path) -> None:
 def too_large(width: int, height: int) -> str:
     """The rest of a sentence that starts with the path."""
     return f"claims {width} x {height} px; expected at most {LARGEST_PX:,} in all. Check where it comes from."
-
-
-def _damaged(path: Path, error: Exception) -> InputError:
-    return InputError(f"{path} is damaged and cannot be read ({error}); copy it again from its source.")
 
 
 def prepare(film: "Film | np.ndarray", size: int) -> np.ndarray:

@@ -10,7 +10,7 @@ from synthorax.phantom.atlas import LungGrid
 from synthorax.phantom.chest import Chest
 from synthorax.phantom.fields import random_field, smoothstep, upsample
 from synthorax.phantom.findings.shape import Shape, clear_columns, fill
-from synthorax.phantom.projection import HALF, MU_WATER
+from synthorax.phantom.projection import HALF, MU_WATER, SLAB_MM
 
 Params = dict[str, object]
 FLUID_MU = 1.03 * MU_WATER
@@ -24,6 +24,7 @@ def draw_effusion(rng: np.random.Generator, chest: Chest, side: str) -> Params:
         "rise_mm": float(rng.uniform(16, 26)),
         "severity": severity,
         "texture": _texture(rng),
+        "layering": chest.is_supine,
     }
 
 
@@ -38,11 +39,12 @@ def draw_meniscus(rng: np.random.Generator, chest: Chest, side: str) -> Params:
 
 
 def make_free_fluid(
-    chest: Chest, side: str, level: float, rise_mm: float, texture: int, **_: object
+    chest: Chest, side: str, level: float, rise_mm: float, texture: int, layering: bool = False, **_: object
 ) -> Shape:
     """Free fluid: flooded below its level, a film thinning exponentially up the costal wall above it.
 
-    Raising ``level`` never lowers the volume. Seen from the front the film along the wall is the meniscus.
+    Raising ``level`` never lowers the volume. Seen from the front the film along the wall is the meniscus. With
+    ``layering`` (supine) the same volume lies behind the lung, up to one depth: a veil that thickens to the base.
     """
     grid = chest.atlas.lungs[side]
     surface = grid.base_mm - (0.10 + level) * (grid.base_mm - grid.apex_mm) * 0.95
@@ -55,7 +57,20 @@ def make_free_fluid(
     amount = np.maximum(smoothstep(4, -4, grid.costal - wall_film - 0.5 * wave), pool)
     amount = amount * smoothstep(-1.2, 0.6, grid.inside)
     delta, depth_mm = fill(chest, grid, amount, FLUID_MU)
-    return Shape(_thinner_recess(chest, delta), depth_mm, extent_mm=6.0)
+    delta, depth_mm = _thinner_recess(chest, delta), _thinner_recess(chest, depth_mm)
+    if layering:
+        volume = float(depth_mm.sum(dtype=np.float64))
+        delta, depth_mm = fill(chest, grid, _layer(chest, grid, volume), FLUID_MU)
+    return Shape(delta, depth_mm, extent_mm=6.0)
+
+
+def _layer(chest: Chest, grid: LungGrid, volume: float) -> np.ndarray:
+    """0-1 fluid behind the lung, from the back up to the depth at which it holds ``volume`` (mm, summed over pixels)."""
+    inside = smoothstep(-1.2, 0.6, grid.inside)
+    held = np.cumsum(inside.sum((1, 2), dtype=np.float64))  # by slab, from the back
+    share = min(volume / float(chest.cast(inside, grid).sum(dtype=np.float64)), 1.0)
+    surface = float(np.interp(share * held[-1], held, grid.depth[:, 0, 0] + SLAB_MM / 2))
+    return inside * np.clip((surface - grid.depth) / SLAB_MM + 0.5, 0, 1)
 
 
 def draw_blunted_angle(rng: np.random.Generator, chest: Chest, side: str) -> Params:
@@ -76,9 +91,9 @@ def make_blunted_angle(chest: Chest, side: str, height_mm: float, texture: int, 
     return Shape(*fill(chest, grid, amount, FLUID_MU), extent_mm=6.0)
 
 
-def _thinner_recess(chest: Chest, delta: np.ndarray) -> np.ndarray:
+def _thinner_recess(chest: Chest, of_fluid: np.ndarray) -> np.ndarray:
     """Upright, the recess behind the diaphragm is thinner than in this supine CT: less fluid over the abdomen."""
-    return delta * (1 - 0.55 * smoothstep(2.2, 3.6, chest.soft))
+    return of_fluid * (1 - 0.55 * smoothstep(2.2, 3.6, chest.soft))
 
 
 def draw_pocket(rng: np.random.Generator, chest: Chest, side: str) -> Params:
