@@ -244,30 +244,25 @@ def main() -> None:
                 ],
             ),
             "",
-            "Which places make the network call a film simulated (white) or real (black), mean over films that it was "
+            "Which places make the network (256 px) call a film simulated (white) or real (black), mean over films that it was "
             "not trained on:",
             "",
-            *(
-                line
-                for side, verdict in verdicts.items()
-                for line in (
-                    picture(
-                        [stretched(verdict.maps[y == kind].mean(0), 256) for kind in (0, 1)],
-                        f"realism_places_{side}.png",
-                        [f"real films, {side} px", f"simulated films, {side} px"],
-                    ),
-                    "",
-                )
+            picture(
+                [stretched(verdicts[256].maps[y == kind].mean(0), 256) for kind in (0, 1)],
+                "realism_places.png",
+                ["real films", "simulated films"],
             ),
-            "The simulated films that the network (256 px) takes for real most and least, and the real ones:",
+            "",
+            "The simulated films that the network (256 px) takes for real most and least (real films are not shown: none "
+            "is part of this repository):",
             "",
         ]
-        order = {k: np.flatnonzero(y == k)[np.argsort(verdicts[256].scores[y == k])] for k in (0, 1)}
+        order = np.flatnonzero(y)[np.argsort(verdicts[256].scores[y == 1])]
         lines += [
             picture(
-                [sheet(pixels[order[1]]), sheet(pixels[order[1][::-1]]), sheet(pixels[order[0]])],
+                [sheet(pixels[order]), sheet(pixels[order[::-1]])],
                 "realism_films.png",
-                ["simulated, most real-looking", "simulated, least real-looking", "real, most real-looking"],
+                ["simulated, most real-looking", "simulated, least real-looking"],
             ),
             "",
         ]
