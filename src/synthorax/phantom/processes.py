@@ -27,6 +27,8 @@ def _take_a_core() -> None:
     """One thread a process: more would only wait for one another. Freed arrays stay with the process (glibc):
     given back and asked for anew, their pages cost a tenth of the time.
     """
+    import numpy  # noqa: F401 - only what is loaded can be limited
+    import scipy.linalg  # noqa: F401
     from threadpoolctl import threadpool_limits
 
     threadpool_limits(1)
