@@ -7,7 +7,8 @@ from synthorax.concepts import Vocabulary
 from synthorax.errors import InputError
 from synthorax.phantom import Atlas, VirtualPatient
 from synthorax.phantom.findings import CONCEPTS, INCIDENTAL
-from synthorax.phantom.findings.pleural import make_free_fluid, make_pneumothorax
+from synthorax.phantom.findings.gas import collapse, make_pneumothorax
+from synthorax.phantom.findings.pleural import make_free_fluid
 
 GREY = 1 / 255
 
@@ -41,6 +42,35 @@ def test_pneumothorax_takes_markings_away_and_grows(patient):
     gas = [shape.region > 0.5 for shape in shapes]
     assert gas[1].sum() > gas[0].sum() > 500
     assert shapes[1].delta[gas[1]].mean() < -0.02
+
+
+@pytest.mark.parametrize("side", ["R", "L"])
+def test_vessels_move_towards_the_hilum_with_the_collapsing_lung_and_none_is_lost(patient, side):
+    chest, grid = patient.chest, patient.chest.atlas.lungs[side]
+    vessel = chest.vessel * (chest.lung[side] > 8)
+    share = make_pneumothorax(chest, side, size=0.6, texture=1).depth_mm / np.maximum(chest.lung[side], 1)
+    share = share * (chest.lung[side] > 8)
+    moved = collapse(vessel, chest, grid, share)
+    assert moved.sum() == pytest.approx(vessel.sum(), rel=0.02)
+    assert moved[share > 0.6].sum() < 0.15 * vessel[share > 0.6].sum()
+    assert np.array_equal(collapse(vessel, chest, grid, np.zeros_like(vessel)), vessel)
+
+
+def test_tension_moves_the_heart_away_and_deepens_the_recess(patient):
+    chest, stored = patient.chest, {"side": "L", "size": 0.9, "texture": 1}
+    plain = make_pneumothorax(chest, **stored)
+    shifted = make_pneumothorax(chest, **stored, shift_mm=10.0).delta - plain.delta
+    from_middle = np.arange(shifted.shape[1]) - shifted.shape[1] / 2
+    assert (shifted * from_middle).sum() < -100  # mass moves to the patient's right
+    assert shifted.sum() == pytest.approx(0, abs=0.02 * np.abs(shifted).sum())
+    deep = make_pneumothorax(chest, **stored, sulcus_mm=20.0)
+    assert (deep.depth_mm - plain.depth_mm).min() > -1e-3
+    lateral = slice(440, 459)
+    floors = [
+        np.flatnonzero((mm[:, lateral] > 2).any(1))[-1]
+        for mm in (chest.lung["L"], plain.depth_mm, deep.depth_mm)
+    ]
+    assert floors[2] > floors[0] + 12 >= floors[1] + 12
 
 
 @pytest.mark.parametrize("concept", sorted(CONCEPTS))

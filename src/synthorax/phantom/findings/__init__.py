@@ -10,7 +10,7 @@ import numpy as np
 
 from synthorax.phantom import devices
 from synthorax.phantom.chest import Chest
-from synthorax.phantom.findings import airspace, heart, masses, pleural
+from synthorax.phantom.findings import airspace, gas, heart, masses, pleural
 from synthorax.phantom.findings.shape import SIDE_WORDS, Shape
 
 
@@ -51,8 +51,8 @@ CONCEPTS: dict[str, Recipe] = {
     "meniscus_sign": Recipe(pleural.draw_meniscus, pleural.make_free_fluid),
     "costophrenic_angle": Recipe(pleural.draw_blunted_angle, pleural.make_blunted_angle),
     "enlarged_heart": Recipe(heart.draw_enlarged_heart, heart.make_enlarged_heart, _BOTH),
-    "absent_lung_markings": Recipe(pleural.draw_pneumothorax, pleural.make_pneumothorax),
-    "irregular_diaphragm": Recipe(pleural.draw_depressed_diaphragm, pleural.make_depressed_diaphragm),
+    "absent_lung_markings": Recipe(gas.draw_pneumothorax, gas.make_pneumothorax),
+    "irregular_diaphragm": Recipe(gas.draw_depressed_diaphragm, gas.make_depressed_diaphragm),
 }
 
 #: Findings and devices that no concept names; a patient keeps them in every counterfactual.
