@@ -31,8 +31,9 @@ class Anatomy:
     Film: ``view_position``, ``position`` (``upright`` or ``supine``), ``tilt_deg``, ``rotation_deg``, ``turn_deg`` (in
     the plane), ``shift_px``, ``zoom`` (above 1 shows more), ``photons`` (per pixel; fewer is noisier), ``grain_px``
     (blur of the noise), ``scatter``, ``equalisation``, ``detail``, ``sharpening``, ``contrast``, ``gamma``, ``white``,
-    ``black_offset``, ``white_percentile``, ``exposure``, ``border_px`` (top, bottom, left, right), ``marker`` (L or R),
-    ``marker_px`` (its row and column, or None), ``ap_words`` (written on AP films that have a marker).
+    ``black_offset``, ``white_percentile``, ``exposure``, ``background`` (1 blackens what the bare beam hit), ``border_px`` (top, bottom, left, right), ``marker`` (L or R),
+    ``marker_px`` (its row and column, or None), ``ap_words`` and ``ap_words_px`` (written on AP films that have a
+    marker, and where).
     """
 
     view_position: str
@@ -76,10 +77,12 @@ class Anatomy:
     exposure: float
     zoom: float
     grain_px: float
+    background: float
     border_px: tuple[int, int, int, int]
     marker: str
     marker_px: tuple[int, int] | None
     ap_words: str
+    ap_words_px: tuple[int, int]
 
     def as_dict(self) -> dict[str, object]:
         """Plain numbers, for JSON."""
@@ -174,13 +177,16 @@ def _draw_film(rng: np.random.Generator, is_ap: bool, style: SiteStyle) -> dict[
     marker = (row, column if style.marker == "L" else SIZE - 22 - column)
     shift = (float(normal(0, style.shift_px)), float(normal(0, style.shift_px)))
     has_border, has_marker = rng.random() < style.border_share, rng.random() < style.marker_share
+    words = (int(rng.integers(*style.ap_words_rows)), int(rng.integers(14, 30)))
     return {
         **{name: float(value) for name, value in numbers.items()},
         "shift_px": shift,
         "zoom": float(uniform(*style.zoom)),
         "grain_px": float(uniform(*style.grain_px)),
+        "background": float(uniform(*style.background)),
         "border_px": border if has_border else (0, 0, 0, 0),
         "marker": style.marker,
         "marker_px": marker if has_marker else None,
         "ap_words": style.ap_words if is_ap else "",
+        "ap_words_px": words,
     }

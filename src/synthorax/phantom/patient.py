@@ -381,5 +381,5 @@ def _annotate(image: np.ndarray, anatomy: Anatomy) -> np.ndarray:
     pen = ImageDraw.Draw(ink)
     row, column = anatomy.marker_px
     pen.text((column, row), anatomy.marker, fill=245, font=ImageFont.load_default(26))
-    pen.text((18, 400), anatomy.ap_words, fill=225, font=ImageFont.load_default(13))
+    pen.text(anatomy.ap_words_px[::-1], anatomy.ap_words, fill=225, font=ImageFont.load_default(13))
     return np.maximum(out, np.asarray(ink, dtype=np.float32) / 255)

@@ -28,6 +28,7 @@ class HealthyFilm:
         signal, processed, smooth: s, its equalised form, and that without most of the noise.
         level: the equalisation's pivot.
         black, white: window in processed signal.
+        shade: ``(512, 512)``, 1 in the body; less where nothing but air was in the beam and the machine darkens.
     """
 
     transmission: np.ndarray
@@ -39,6 +40,7 @@ class HealthyFilm:
     level: float
     black: float
     white: float
+    shade: np.ndarray
 
 
 def healthy_film(
@@ -62,8 +64,9 @@ def healthy_film(
     black = dark - anatomy.black_offset * (white - dark) + 0.2 * anatomy.exposure
     white = white + 0.1 * anatomy.exposure
     smooth = blur(processed, 1.0)
+    shade = 1 - anatomy.background * smoothstep(0.9, 0.2, blur(line_integral, 2.0))
     return HealthyFilm(
-        transmission, scatter, grain, signal, processed, smooth, level, float(black), float(white)
+        transmission, scatter, grain, signal, processed, smooth, level, float(black), float(white), shade
     )
 
 
@@ -71,14 +74,14 @@ def physical(healthy: HealthyFilm, line_integral: np.ndarray, anatomy: Anatomy) 
     """``(512, 512)`` in [0, 1]: scatter and equalisation answer to the whole film."""
     transmission = _transmission(line_integral)
     signal = _signal(transmission, _scatter(transmission, anatomy), healthy.grain, anatomy)
-    return display(healthy, _equalise(signal, healthy.level, anatomy), anatomy)
+    return display(healthy, _equalise(signal, healthy.level, anatomy), anatomy) * healthy.shade
 
 
 def strict(healthy: HealthyFilm, delta: np.ndarray, anatomy: Anatomy) -> np.ndarray:
     """``(512, 512)`` in [0, 1]: only pixels with a nonzero ``delta`` differ from the healthy film."""
     transmission = healthy.transmission * np.exp(-delta)
     signal = _signal(transmission, healthy.scatter, healthy.grain, anatomy)
-    return display(healthy, healthy.processed + (signal - healthy.signal), anatomy)
+    return display(healthy, healthy.processed + (signal - healthy.signal), anatomy) * healthy.shade
 
 
 def grey_change(healthy: HealthyFilm, delta: np.ndarray, anatomy: Anatomy) -> np.ndarray:

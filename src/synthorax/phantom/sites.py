@@ -27,11 +27,12 @@ class SiteStyle(BaseModel):
         zoom, shift_px, exposure: how films are framed (zoom above 1 shows more round the chest; deviations of the shift
             and of the exposure error).
         grain_px: blur of the noise by detector and downsampling; 0 leaves most of it white.
+        background: how far films are blackened where the bare beam hit the detector: 1 wholly.
         shoulders: whether arms hang down, with air above the shoulders; otherwise they are up, as in the CT.
         border_share, marker_share: share of films with a collimation border, and with a marker.
         marker_rows: highest and lowest row of the marker.
         marker: the side marker's letter; ``R`` stands at the patient's right.
-        ap_words: what is written on AP films; may be empty.
+        ap_words, ap_words_rows: what is written on AP films (may be empty), between which rows.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -51,12 +52,14 @@ class SiteStyle(BaseModel):
     shift_px: float = Field(ge=0)
     exposure: float = Field(ge=0)
     grain_px: Range
+    background: Range
     shoulders: bool
     border_share: float = Field(ge=0, le=1)
     marker_share: float = Field(ge=0, le=1)
     marker: str = Field(pattern="^[LR]$")
     marker_rows: tuple[int, int]
     ap_words: str
+    ap_words_rows: tuple[int, int]
 
 
 @lru_cache
