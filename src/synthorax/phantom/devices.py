@@ -14,6 +14,7 @@ from synthorax.phantom.projection import SIZE
 
 Points = Sequence[tuple[float, float]]
 _SCALE = 2
+TUBES = ("endotracheal tube", "central venous catheter", "gastric tube")
 
 
 def draw_jitter(rng: np.random.Generator, chest: Chest, side: str) -> dict[str, object]:
@@ -81,15 +82,28 @@ def make_ecg(chest: Chest, side: str, jitter: list[float], **_: object) -> Shape
     return _device(ndimage.gaussian_filter(image, 0.5))
 
 
-def make_tubes(chest: Chest, side: str, jitter: list[float], **_: object) -> Shape:
-    """Endotracheal tube, central venous catheter and gastric tube."""
+def draw_tubes(rng: np.random.Generator, chest: Chest, side: str) -> dict[str, object]:
+    """One to three of :data:`TUBES`."""
+    drawn = draw_jitter(rng, chest, side)
+    which = rng.permutation(TUBES)[: int(rng.integers(1, len(TUBES) + 1))]
+    return drawn | {"which": [name for name in TUBES if name in which]}
+
+
+def make_tubes(
+    chest: Chest, side: str, jitter: list[float], which: Sequence[str] = TUBES, **_: object
+) -> Shape:
+    """Endotracheal tube, central venous catheter and gastric tube, each or several of them."""
     a, b, c = (4 * j for j in jitter[:3])
-    trachea = _tube(
-        _curve([(252 + a, -5), (250 + a, 40), (249, 90), (249, 138 + 2 * c)]), 7.5, 0.12, stripe=0.35
-    )
-    vein = _tube(_curve([(205 + b, -5), (212 + b, 40), (222, 90), (226, 150), (228, 205)]), 3.0, 0.3)
+    trachea = [(252 + a, -5), (250 + a, 40), (249, 90), (249, 138 + 2 * c)]
+    vein = [(205 + b, -5), (212 + b, 40), (222, 90), (226, 150), (228, 205)]
     gastric = [(262, -5), (260, 80), (258 + c, 200), (262, 290), (300, 345), (352, 372)]
-    return _device(trachea + vein + _tube(_curve(gastric), 4.2, 0.15, stripe=0.4))
+    drawn = {
+        "endotracheal tube": (trachea, 7.5, 0.12, 0.35),
+        "central venous catheter": (vein, 3.0, 0.3, 0.0),
+        "gastric tube": (gastric, 4.2, 0.15, 0.4),
+    }
+    tubes = (drawn[name] for name in which)
+    return _device(np.sum([_tube(_curve(path), *look) for path, *look in tubes], axis=0))
 
 
 def _device(image: np.ndarray) -> Shape:

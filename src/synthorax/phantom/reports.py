@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from synthorax.concepts import Vocabulary
-from synthorax.phantom.findings import SIDE_WORDS
+from synthorax.phantom.findings import INCIDENTAL, SIDE_WORDS
 from synthorax.seeds import generator
 
 #: ``{side}`` left or right; ``{where}`` 'left lung' or 'both lungs'; ``{severity}``, ``{lobe}``, ``{size}`` from the drawing.
@@ -179,10 +179,18 @@ INCIDENTALS: dict[str, tuple[str, ...]] = {
         "Linear atelectasis at the {side} base.",
         "Plate-like atelectasis at the {side} lung base.",
     ),
+    "lobar_collapse": (
+        "{Lobe} atelectasis with volume loss.",
+        "Collapse of the {lobe}: {severity} atelectasis with shift to the {side}.",
+    ),
+    "reticulonodular": (
+        "{Severity} reticulonodular interstitial pattern in both lungs.",
+        "Diffuse reticulonodular interstitial markings.",
+    ),
     "chest_drain": ("A {side} chest tube is in place.", "{Side} chest drain in situ."),
     "pacemaker": ("Left-sided dual-lead pacemaker.", "A left chest wall pacemaker is present."),
     "ecg": ("ECG leads project over the chest.", "Monitoring leads overlie the chest."),
-    "tubes": ("Endotracheal tube, central venous catheter and gastric tube are in place.",),
+    "tubes": ("{Which} in place.", "{Which} in situ."),
 }
 
 NORMAL_FINDINGS = (
@@ -238,7 +246,7 @@ def write_report(
     if is_unremarkable:
         impression = [_one(rng, NORMAL_IMPRESSIONS)]
     elif not impression:
-        disease = [name for name in incidentals if name in ("oedema", "atelectasis")]
+        disease = [name for name in incidentals if INCIDENTAL[name].is_disease]
         impression = [_say(_one(rng, INCIDENTALS[name]), incidentals[name]) for name in disease]
     if len(impression) > 1 and rng.random() < 0.5:
         impression = [f"{i}. {line}" for i, line in enumerate(impression, start=1)]
@@ -274,6 +282,7 @@ def _say(template: str, params: Mapping[str, object]) -> str:
         "severity": str(params.get("severity", "")),
         "size": size,
         "lobe": lobe,
+        "which": " and ".join(map(str, params.get("which", ()))),  # type: ignore[call-overload]
     }
     words |= {key.capitalize(): value[:1].upper() + value[1:] for key, value in words.items()}
     return template.format(**words)

@@ -10,7 +10,7 @@ import numpy as np
 
 from synthorax.phantom import devices
 from synthorax.phantom.chest import Chest
-from synthorax.phantom.findings import airspace, gas, heart, masses, pleural
+from synthorax.phantom.findings import airspace, gas, heart, interstitial, masses, pleural
 from synthorax.phantom.findings.shape import SIDE_WORDS, Shape
 
 
@@ -59,10 +59,14 @@ CONCEPTS: dict[str, Recipe] = {
 INCIDENTAL: dict[str, Recipe] = {
     "oedema": Recipe(airspace.draw_oedema, airspace.make_oedema, _BOTH, rate=0.03),
     "atelectasis": Recipe(airspace.draw_atelectasis, airspace.make_atelectasis, rate=0.05),
+    "lobar_collapse": Recipe(interstitial.draw_lobar_collapse, interstitial.make_lobar_collapse, rate=0.02),
+    "reticulonodular": Recipe(
+        interstitial.draw_reticulonodular, interstitial.make_reticulonodular, _BOTH, rate=0.02
+    ),
     "chest_drain": Recipe(devices.draw_jitter, devices.make_chest_drain, rate=0.02, is_disease=False),
     "pacemaker": Recipe(devices.draw_jitter, devices.make_pacemaker, ("L",), rate=0.04, is_disease=False),
     "ecg": Recipe(devices.draw_jitter, devices.make_ecg, _BOTH, rate=0.07, is_disease=False),
-    "tubes": Recipe(devices.draw_jitter, devices.make_tubes, _BOTH, rate=0.03, is_disease=False),
+    "tubes": Recipe(devices.draw_tubes, devices.make_tubes, _BOTH, rate=0.03, is_disease=False),
 }
 
 __all__ = ["CONCEPTS", "INCIDENTAL", "SIDE_WORDS", "Recipe", "Shape"]

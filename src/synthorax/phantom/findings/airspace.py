@@ -12,22 +12,49 @@ from synthorax.phantom.projection import SIZE, SLAB_MM
 Params = dict[str, object]
 
 
+#: Groups of segments of each lobe: which way from the lobe's middle they lie (down, towards the side, forwards).
+SEGMENTS = {
+    "right_upper": {"apical": (-1, 0, 0), "posterior": (0.4, 0, -1), "anterior": (0.4, 0, 1)},
+    "right_middle": {"lateral": (0, 1, 0), "medial": (0, -1, 0)},
+    "right_lower": {
+        "superior": (-1, 0, 0),
+        "lateral basal": (0.7, 0.7, 0),
+        "posterior basal": (0.8, 0, -0.6),
+    },
+    "left_upper": {"apicoposterior": (-1, 0, -0.3), "anterior": (0, 0.3, 1), "lingular": (1, 0, 0.4)},
+    "left_lower": {"superior": (-1, 0, 0), "lateral basal": (0.7, 0.7, 0), "posterior basal": (0.8, 0, -0.6)},
+}
+
+
 def draw_consolidation(rng: np.random.Generator, chest: Chest, side: str) -> Params:
     lobe = str(rng.choice(sorted(chest.atlas.lungs[side].lobes)))
     extent = float(rng.uniform(0.55, 1.0))
+    is_segmental = extent < 0.75
     return {
         "lobe": lobe,
+        "segment": str(rng.choice(sorted(SEGMENTS[lobe]))) if is_segmental else None,
         "extent": extent,
-        "severity": "focal" if extent < 0.75 else "extensive",
+        "severity": "focal" if is_segmental else "extensive",
         "texture": _texture(rng),
     }
 
 
-def make_consolidation(chest: Chest, side: str, lobe: str, extent: float, texture: int, **_: object) -> Shape:
-    """A lobe filled from a centre outwards, sharp at the fissure, ragged elsewhere, with air bronchograms."""
+def make_consolidation(
+    chest: Chest, side: str, lobe: str, extent: float, texture: int, segment: str | None = None, **_: object
+) -> Shape:
+    """A lobe filled from a centre outwards, sharp at the fissure, ragged elsewhere, with air bronchograms.
+
+    The centre lies in a segment, where one is named: in the third of the lobe that lies most that way.
+    """
     rng, grid = np.random.default_rng(texture), chest.atlas.lungs[side]
     in_lobe = grid.lobes[lobe]
-    centre = pick_cell(rng, grid, (in_lobe > 10) & clear_columns(chest, grid) & (grid.lateral > 22))
+    allowed = (in_lobe > 10) & clear_columns(chest, grid) & (grid.lateral > 22)
+    if segment:
+        down, aside, forwards = SEGMENTS[lobe][segment]
+        along = down * grid.row + aside * grid.lateral + forwards * grid.depth
+        if allowed.any():
+            allowed = allowed & (along >= np.quantile(along[allowed], 2 / 3))
+    centre = pick_cell(rng, grid, allowed)
     radius = 34 + 36 * extent
     ragged = _noise(rng, grid, ((5, 11, 11), 0.55), ((2, 4.5, 4.5), 0.35), ((1.2, 2, 2), 0.18))
     outwards = (radius - distance_to(grid, centre, (0.95, 0.9, 1.05))) / radius

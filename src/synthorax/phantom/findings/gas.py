@@ -7,11 +7,12 @@
 import numpy as np
 from scipy import ndimage
 
-from synthorax.phantom.atlas import OUTWARD, LungGrid
+from synthorax.phantom.atlas import LungGrid
 from synthorax.phantom.chest import Chest
 from synthorax.phantom.fields import Warp, random_field, smoothstep, upsample
-from synthorax.phantom.findings.shape import Shape
-from synthorax.phantom.projection import HALF, OBJECT_PIXEL_MM, SIZE
+from synthorax.phantom.findings.displacement import dome_row_mm, shifted_mediastinum
+from synthorax.phantom.findings.shape import Shape, contour
+from synthorax.phantom.projection import HALF, SIZE
 
 Params = dict[str, object]
 
@@ -50,7 +51,7 @@ def make_pneumothorax(
         delta = delta - chest.cast(0.85 * grid.mu * freed, grid)
         depth_mm, region = depth_mm + freed_mm, np.maximum(region, smoothstep(30, 60, freed_mm))
     if shift_mm:
-        delta = delta + _shifted_mediastinum(chest, grid, shift_mm)
+        delta = delta + shifted_mediastinum(chest, grid, shift_mm)
     return Shape(delta, depth_mm, extent_mm=4.0, region=region)
 
 
@@ -63,20 +64,6 @@ def _sulcus(grid: LungGrid, sulcus_mm: float) -> np.ndarray:
     below = smoothstep(1.0, -2.0, grid.inside) * (grid.row > floor - 5)
     freed = below * smoothstep(3, -3, grid.row - floor - deeper) * smoothstep(1, 5, grid.costal)
     return freed * inside.any(1, keepdims=True) * smoothstep(0.45, 0.6, grid.lateral / grid.lateral.max())
-
-
-def _shifted_mediastinum(chest: Chest, grid: LungGrid, shift_mm: float) -> np.ndarray:
-    """``(512, 512)``: the change as soft tissue about the midline moves away from the gas; walls and bones stay.
-
-    The soft tissue over the spine moves too, so that a left-sided shift bends the spine's shadow a little.
-    """
-    rows, columns = np.mgrid[0:SIZE, 0:SIZE].astype(np.float32)
-    middle = np.mean([lung.hilum[2] for lung in chest.atlas.lungs.values()]) / OBJECT_PIXEL_MM
-    reach = smoothstep(170, 70, np.abs(columns - middle))
-    floor = _dome_row_mm(grid, grid.lateral / grid.lateral.max()) / OBJECT_PIXEL_MM
-    reach = reach * smoothstep(60, 130, rows) * smoothstep(floor + 40, floor - 10, rows)
-    moved = -OUTWARD[grid.side] * shift_mm / OBJECT_PIXEL_MM * reach
-    return Warp.to(rows, columns - moved, (SIZE, SIZE))(chest.soft) - chest.soft
 
 
 def draw_depressed_diaphragm(rng: np.random.Generator, chest: Chest, side: str) -> Params:
@@ -96,7 +83,7 @@ def make_depressed_diaphragm(
     air, gap, depth = _gas(grid, size, texture)
     delta, region, depth_mm = _gas_delta(chest, grid, air, gap, depth, size)
     across = grid.lateral / grid.lateral.max()
-    dome = _dome_row_mm(grid, across)
+    dome = dome_row_mm(grid)
     surface = dome + drop_mm * smoothstep(0.0, 0.35, across) + 22 * smoothstep(0.5, 1.0, across)
     freed = (
         smoothstep(1.0, -2.0, grid.inside) * (grid.row > dome - 40) * smoothstep(3, -3, grid.row - surface)
@@ -108,15 +95,6 @@ def make_depressed_diaphragm(
     delta = delta - chest.cast(0.85 * grid.mu * freed, grid)
     region = np.maximum(region, smoothstep(30, 60, freed_mm))
     return Shape(delta, depth_mm + freed_mm, extent_mm=4.0, region=region)
-
-
-def _dome_row_mm(grid: LungGrid, across: np.ndarray) -> float:
-    """Row (mm) of the diaphragm's highest part: where lung ends downwards, away from heart and wall."""
-    inside = grid.inside > 0
-    lowest = inside.shape[1] - 1 - inside[:, ::-1].argmax(1)
-    at_heart = np.take_along_axis(grid.heart, lowest[:, None], 1)[:, 0] > -14
-    counts = (inside.sum(1) > 40) & ~at_heart & (across[0] > 0.25) & (across[0] < 0.75)
-    return float(np.percentile(grid.row[0, lowest[counts], 0], 4))
 
 
 def _gas(grid: LungGrid, size: float, texture: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -143,7 +121,7 @@ def _gas_delta(
     own = chest.vessel * smoothstep(2, 12, lung)
     blood = 1 - 0.6 * depth_mm.sum() / lung.sum()  # a lung that holds less air is given less blood
     delta = chest.cast(squeezed - parenchyma * air, grid) + blood * collapse(own, chest, grid, share) - own
-    edge = _contour(share, 0.5) * smoothstep(2, 6, depth_mm) * smoothstep(20, 50, lung)
+    edge = contour(share, 0.5) * smoothstep(2, 6, depth_mm) * smoothstep(20, 50, lung)
     delta = delta + 0.12 * edge * upsample(_low_fade(grid))
     return delta, smoothstep(0.35, 0.65, share) * (lung > 10), depth_mm
 
@@ -188,13 +166,6 @@ def _low_fade(grid: LungGrid) -> np.ndarray:
     rows = np.zeros((HALF, HALF), np.float32)
     rows[grid.box[1]] = smoothstep(0.95, 0.75, grid.height[0])
     return rows
-
-
-def _contour(share: np.ndarray, at: float) -> np.ndarray:
-    """A one-millimetre line along a level of a smooth map: the visceral pleura seen on edge."""
-    rise, run = np.gradient(share)
-    steep = np.hypot(rise, run) + 1e-3
-    return np.exp(-(((share - at) / steep / 0.9) ** 2)) * (steep > 0.008)
 
 
 def _texture(rng: np.random.Generator) -> int:

@@ -68,3 +68,10 @@ def distance_to(grid: LungGrid, centre_mm: tuple[float, float, float], stretch=(
         for axis, c, s in zip((grid.depth, grid.row, grid.column), centre_mm, stretch, strict=True)
     )
     return np.sqrt(sum(squares))
+
+
+def contour(share: np.ndarray, at: float) -> np.ndarray:
+    """0-1: a one-millimetre line along a level of a smooth map, such as pleura seen on edge."""
+    rise, run = np.gradient(share)
+    steep = np.hypot(rise, run) + 1e-3
+    return np.exp(-(((share - at) / steep / 0.9) ** 2)) * (steep > 0.008)
