@@ -138,6 +138,20 @@ def test_a_film_with_a_withheld_pair_is_not_trained_on_and_unknown_is_not_normal
     assert ("Pneumonitis.", frozenset({"Pneumonitis."})) in said["one"]
 
 
+def test_captions_name_what_other_vocabularies_see_and_who_was_filmed(tmp_path):
+    row = {
+        "file_name": str(tmp_path / "film.png"), "source": "phantom", "study_id": "a", "patient_id": "a", "image_id": "a",
+        "report": "FINDINGS: A left chest wall pacemaker is present. Pulmonary edema.\nIMPRESSION: Enlarged heart.",
+        "sex": "F", "age": 63.0, "view_position": "AP",
+    }  # fmt: skip
+    said = dict(captions([write_manifest(pl.DataFrame([row]), tmp_path / "studies.parquet")])["a"])
+    whole = "Female, 63 years, AP view. Enlarged heart. Pulmonary oedema. Pacemaker in place."
+    assert said[whole] == {
+        "Enlarged heart.", "Pulmonary oedema.", "Pacemaker in place.", "Female", "60s", "AP view",
+    }  # fmt: skip
+    assert said["Enlarged heart."] == {"Enlarged heart."}
+
+
 def test_the_text_encoder_learns_to_name_findings():
     from synthorax.diffusion.networks import UNetShape, text_encoder, tokenizer
     from synthorax.diffusion.train_text import train_text

@@ -82,7 +82,7 @@ def test_record_holds_all_that_was_drawn(cohort):
         record = json.loads(path.read_text())
         for film in record["films"]:
             assert set(film["concepts"]) <= set(record["findings"])
-            assert film_source(film["image_id"]) == (record["seed"], film["take"], "mixed", "built-in")
+            assert film_source(film["image_id"]) == (record["seed"], film["take"], "public", "built-in")
 
 
 def test_hugging_face_datasets_opens_a_cohort_with_masks(cohort, tmp_path):

@@ -131,7 +131,7 @@ def test_site_draws_within_its_ranges(site):
 def test_unknown_site_is_refused():
     with pytest.raises(
         InputError,
-        match=r"site is 'wards'; expected one of clinic, mixed, public, ward\. Did you mean 'ward'",
+        match=r"site is 'wards'; expected one of clinic, mixed, public, training, ward\. Did you mean 'ward'",
     ):
         draw_anatomy(1, site="wards")
 

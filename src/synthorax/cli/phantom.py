@@ -16,7 +16,9 @@ Wheel = Annotated[
 Size = Annotated[int, typer.Option(help="Side of the films, px, at most 512.")]
 Mode = Annotated[str, typer.Option(help="physical, or strict: no pixel changes outside the findings.")]
 
-Site = Annotated[str, typer.Option(help="How the hospital takes its films: mixed, public, clinic or ward.")]
+Site = Annotated[
+    str, typer.Option(help="How the hospital takes its films: public, training, mixed, clinic or ward.")
+]
 
 
 @app.command()
@@ -32,7 +34,7 @@ def sample(
     renderings: Annotated[int, typer.Option(help="Films per patient.")] = 1,
     workers: Annotated[int, typer.Option(help="Processes.")] = 2,
     mode: Mode = "physical",
-    site: Site = "mixed",
+    site: Site = "public",
     structures: Annotated[
         bool, typer.Option("--structures", help="Masks of lobes, ribs, clavicles and aorta too.")
     ] = False,
@@ -124,7 +126,7 @@ def show(
     ] = None,
     size: Size = 512,
     mode: Mode = "physical",
-    site: Site = "mixed",
+    site: Site = "public",
     atlas: Annotated[str, typer.Option(help="The anatomy, by name.")] = "built-in",
     wheel: Wheel = None,
 ) -> None:

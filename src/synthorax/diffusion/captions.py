@@ -1,7 +1,8 @@
 """What is said of each training film.
 
 A caption is what the pipeline's prompts say (``perturbations.prompt``), with and without sides, or the
-report's impression, or the set's own label names; its domain stands before it half of the time.
+report's impression, or the set's own label names. Half of the captions also name what other vocabularies see
+(oedema, atelectasis, devices), half say who was filmed; the domain stands before half of them.
 """
 
 from collections.abc import Collection, Sequence
@@ -9,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 
 from synthorax.concepts import Vocabulary, annotate_studies, vector_of
 from synthorax.diffusion.films import Films
@@ -18,6 +20,10 @@ from synthorax.phantom.combinations import has_pair
 from synthorax.studies import read_manifest
 
 VIRTUAL, REAL = "Virtual patient.", "Chest film."
+
+#: What a film may show that the pipeline's own vocabulary has no word for: vocabulary and its concepts.
+BESIDE = {"radedit": ("pulmonary_oedema", "chest_drain", "pacemaker"), "chexpert": ("atelectasis",)}
+SEXES = {"F": "Female", "M": "Male"}
 
 
 def domain(is_real: bool) -> str:
@@ -40,12 +46,43 @@ def captions(manifests: Sequence[Path]) -> dict[str, tuple[Caption, ...]]:
     said = {}
     for manifest in manifests:
         studies = read_manifest(manifest)
-        table = annotate_studies(studies, vocabulary)
-        for study, row in zip(studies.iter_rows(named=True), table.iter_rows(named=True), strict=True):
+        table, beside = annotate_studies(studies, vocabulary), _beside(studies)
+        for study, row, more in zip(
+            studies.iter_rows(named=True), table.iter_rows(named=True), beside, strict=True
+        ):
             present = vector_of(row, vocabulary).present
             if not has_pair(present - {vocabulary.unremarkable}, withheld, vocabulary):
-                said[study["image_id"]] = tuple(_captions(study, present, vocabulary))
+                found = _captions(study, present, vocabulary)
+                if more:
+                    found += [(f"{text} {' '.join(more)}".strip(), says | {*more}) for text, says in found]
+                who, is_who = person(study["sex"], study["age"], study["view_position"])
+                if who:
+                    found += [(f"{who} {text}".strip(), says | is_who) for text, says in found]
+                said[study["image_id"]] = tuple(found)
     return said
+
+
+def _beside(studies: pl.DataFrame) -> list[list[str]]:
+    """For each film the sentences of :data:`BESIDE` that its report asserts."""
+    sentences: list[list[str]] = [[] for _ in range(studies.height)]
+    for name, concepts in BESIDE.items():
+        vocabulary = Vocabulary.load(name)
+        table = annotate_studies(studies, vocabulary)
+        for concept in concepts:
+            for film, state in zip(sentences, table[concept], strict=True):
+                film += [prompt([concept], vocabulary)] if state == 1 else []
+    return sentences
+
+
+def person(sex: str | None, age: float | None, view: str | None) -> tuple[str, frozenset[str]]:
+    """'Female, 63 years, PA view.', what of it is known, and the same as names: sex, decade of age, view."""
+    known = [SEXES[sex]] if sex in SEXES else []
+    known += [f"{age:.0f} years"] if age is not None else []
+    known += [f"{view} view"] if view in ("PA", "AP") else []
+    names = [
+        f"{age // 10 * 10:.0f}s" if word.endswith("years") and age is not None else word for word in known
+    ]
+    return (f"{', '.join(known)}." if known else ""), frozenset(names)
 
 
 def _captions(study: dict, present: frozenset[str], vocabulary: Vocabulary) -> list[Caption]:

@@ -94,16 +94,18 @@ def make_tubes(
 ) -> Shape:
     """Endotracheal tube, central venous catheter and gastric tube, each or several of them."""
     a, b, c = (4 * j for j in jitter[:3])
-    trachea = [(252 + a, -5), (250 + a, 40), (249, 90), (249, 138 + 2 * c)]
-    vein = [(205 + b, -5), (212 + b, 40), (222, 90), (226, 150), (228, 205)]
-    gastric = [(262, -5), (260, 80), (258 + c, 200), (262, 290), (300, 345), (352, 372)]
-    drawn = {
+    trachea: Points = [(252 + a, -5), (250 + a, 40), (249, 90), (249, 138 + 2 * c)]
+    vein: Points = [(205 + b, -5), (212 + b, 40), (222, 90), (226, 150), (228, 205)]
+    gastric: Points = [(262, -5), (260, 80), (258 + c, 200), (262, 290), (300, 345), (352, 372)]
+    drawn: dict[str, tuple[Points, float, float, float]] = {
         "endotracheal tube": (trachea, 7.5, 0.12, 0.35),
         "central venous catheter": (vein, 3.0, 0.3, 0.0),
         "gastric tube": (gastric, 4.2, 0.15, 0.4),
     }
     tubes = (drawn[name] for name in which)
-    return _device(np.sum([_tube(_curve(path), *look) for path, *look in tubes], axis=0))
+    return _device(
+        np.sum([_tube(_curve(path), width, ink, stripe) for path, width, ink, stripe in tubes], axis=0)
+    )
 
 
 def _device(image: np.ndarray) -> Shape:

@@ -137,12 +137,12 @@ class VirtualPatient:
     @cached_property
     def incidentals(self) -> tuple[Finding, ...]:
         """Findings and devices that no concept names; they stay in every film of this patient."""
-        devices = site_style(self.site).device_factor
+        style = site_style(self.site)
         return tuple(
             self.finding(name)
             for name, recipe in INCIDENTAL.items()
             if generator(self.seed, name, "occurs").random()
-            < recipe.rate * (1 if recipe.is_disease else devices)
+            < recipe.rate * (style.disease_factor if recipe.is_disease else style.device_factor)
         )
 
     @cached_property

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from synthorax.errors import unknown_choice
 
-DEFAULT_SITE = "mixed"
+DEFAULT_SITE = "public"
 Range = tuple[float, float]
 
 
@@ -21,7 +21,8 @@ class SiteStyle(BaseModel):
 
     Attributes:
         ap_share, supine_share: share of films taken AP, and of those the share lying down.
-        device_factor: how many times more often devices are there than in ``mixed``.
+        device_factor: how many times more often devices are there than in ``public``.
+        disease_factor: the same for findings that no concept names.
         log10_photons, scatter, equalisation, detail, contrast, gamma, white, black_offset: ranges of uniform draws;
             what each does is said at :class:`~synthorax.phantom.anatomy.Anatomy`.
         zoom, shift_px, exposure: how films are framed (zoom above 1 shows more round the chest; deviations of the shift
@@ -40,6 +41,7 @@ class SiteStyle(BaseModel):
     ap_share: float = Field(ge=0, le=1)
     supine_share: float = Field(ge=0, le=1)
     device_factor: float = Field(ge=0)
+    disease_factor: float = Field(ge=0)
     log10_photons: Range
     scatter: Range
     equalisation: Range
@@ -64,7 +66,7 @@ class SiteStyle(BaseModel):
 
 @lru_cache
 def site_styles() -> dict[str, SiteStyle]:
-    """All styles by name, from ``sites.yaml``; each states only what differs from ``mixed``."""
+    """All styles by name, from ``sites.yaml``; each states only what differs from ``public``."""
     table = yaml.safe_load((files("synthorax.phantom") / "sites.yaml").read_text())
     return {
         name: SiteStyle(**table[DEFAULT_SITE] | (differences or {})) for name, differences in table.items()

@@ -101,7 +101,7 @@ def demo(out: Path | str, scale: str = "default", seed: int = 0, model_folder: P
     labels = vocabulary.pathology_labels
 
     cohorts = {
-        name: sample_cohort(n, derive_seed("demo", seed, name), run.path / "cohort" / name, size=SIZE, pairs=pairs,
+        name: sample_cohort(n, derive_seed("demo", seed, name), run.path / "cohort" / name, size=SIZE, pairs=pairs, site="mixed",
                             renderings=renderings, atlases=["built-in"], wheel=wheel, workers=workers)
         for name, n, pairs, renderings in (
             ("train", s.n_train, "allowed", 2), ("validation", s.n_validation, "any", 1),

@@ -13,7 +13,7 @@ Params = dict[str, object]
 
 
 #: Groups of segments of each lobe: which way from the lobe's middle they lie (down, towards the side, forwards).
-SEGMENTS = {
+SEGMENTS: dict[str, dict[str, tuple[float, float, float]]] = {
     "right_upper": {"apical": (-1, 0, 0), "posterior": (0.4, 0, -1), "anterior": (0.4, 0, 1)},
     "right_middle": {"lateral": (0, 1, 0), "medial": (0, -1, 0)},
     "right_lower": {
