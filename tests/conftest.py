@@ -53,5 +53,5 @@ def tiny(training_manifest, tmp_path_factory):
     )
     out = tmp_path_factory.mktemp("training")
     vae = train_autoencoder(autoencoder, [training_manifest], out / "autoencoder")
-    pipeline = train_diffusion(diffusion, [training_manifest], vae, out / "diffusion")
+    pipeline = train_diffusion(diffusion, [training_manifest], out / "diffusion", vae)
     return SimpleNamespace(autoencoder=autoencoder, diffusion=diffusion, vae=vae, pipeline=pipeline)

@@ -9,7 +9,13 @@ from synthorax.errors import InputError
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"), [("embedded-autoencoder", AutoencoderConfig), ("embedded-diffusion", DiffusionConfig)]
+    ("name", "kind"),
+    [
+        ("embedded-autoencoder", AutoencoderConfig),
+        ("embedded-diffusion", DiffusionConfig),
+        ("roentgen-v2-model", DiffusionConfig),
+        ("lora-finetune", DiffusionConfig),
+    ],
 )
 def test_shipped_recipes_fit(name, kind):
     assert read_recipe(name, kind).steps > 0

@@ -1,5 +1,7 @@
 """A tiny autoencoder and diffusion model, tiny by the project's functions, load and edit."""
 
+import re
+
 import numpy as np
 import polars as pl
 import pytest
@@ -10,7 +12,7 @@ from synthorax.diffusion.captions import captions
 from synthorax.diffusion.train_autoencoder import train_autoencoder
 from synthorax.diffusion.train_diffusion import train_diffusion
 from synthorax.editing import edit
-from synthorax.errors import ModelError, RunError
+from synthorax.errors import InputError, ModelError, RunError
 from synthorax.seeds import is_held_out
 from synthorax.studies import read_manifest, write_manifest
 
@@ -51,19 +53,66 @@ def test_a_stopped_training_ends_at_the_same_weights(tiny, training_manifest, tm
 
     update = Trainer.update
 
-    def stop_at_5(self, loss):
+    def stop_at_5(self, *losses):
         if self.step == 4:
             raise KeyboardInterrupt
-        return update(self, loss)
+        return update(self, *losses)
 
     monkeypatch.setattr(Trainer, "update", stop_at_5)
     with pytest.raises(KeyboardInterrupt):
-        train_diffusion(tiny.diffusion, [training_manifest], tiny.vae, tmp_path)
+        train_diffusion(tiny.diffusion, [training_manifest], tmp_path, tiny.vae)
     monkeypatch.setattr(Trainer, "update", update)
-    again = train_diffusion(tiny.diffusion, [training_manifest], tiny.vae, tmp_path)
+    again = train_diffusion(tiny.diffusion, [training_manifest], tmp_path, tiny.vae)
     name = "unet/diffusion_pytorch_model.safetensors"
     one, two = load_file(tiny.pipeline / name), load_file(again / name)
     assert all(torch.equal(one[key], two[key]) for key in one)
+
+
+@pytest.mark.parametrize("lora_rank", [0, 2])
+def test_a_published_model_is_trained_on(tiny, training_manifest, tmp_path, lora_rank):
+    from safetensors.torch import load_file
+
+    config = tiny.diffusion.model_copy(
+        update={"start": str(tiny.pipeline), "lora_rank": lora_rank, "train_text": True, "accumulate": 2, "steps": 2}
+    )
+    again = train_diffusion(config, [training_manifest], tmp_path)
+    changed = {}
+    for part, name in (("unet", "diffusion_pytorch_model"), ("text_encoder", "model"), ("vae", "diffusion_pytorch_model")):
+        one, two = (load_file(folder / part / f"{name}.safetensors") for folder in (tiny.pipeline, again))
+        assert one.keys() == two.keys()
+        changed[part] = {key for key in one if not torch.equal(one[key], two[key])}
+    assert not changed["vae"]
+    if lora_rank:
+        assert not changed["text_encoder"]
+        assert changed["unet"] and all(re.search(r"to_(q|k|v|out\.0)\.weight$", key) for key in changed["unet"])
+    else:
+        assert changed["text_encoder"] and len(changed["unet"]) > 20
+    assert load_model(again).card == load_model(tiny.pipeline).card
+
+
+def test_gradients_of_several_batches_make_one_step(tmp_path):
+    from synthorax.diffusion.checkpoints import Trainer
+
+    x, weights = torch.randn(8, 3), []
+    for parts in (1, 4):
+        torch.manual_seed(0)
+        net = torch.nn.Linear(3, 1)
+        trainer = Trainer(
+            net, tmp_path / str(parts), config_json="", steps=5, lr=0.1, warmup=1, ema=0.5, clip=0.3
+        )
+        loss, norm = trainer.update((net(part).square().mean() for part in x.chunk(parts)), parts)
+        weights.append(net.weight.detach().clone())
+    assert loss > 0 and norm > 0.3  # so that clipping happened
+    torch.testing.assert_close(*weights)
+
+
+def test_a_training_begins_either_anew_or_from_a_model(tiny, training_manifest, tmp_path):
+    with pytest.raises(InputError, match="give one"):
+        train_diffusion(tiny.diffusion, [training_manifest], tmp_path)
+    larger = tiny.diffusion.films.model_copy(update={"size": 128})
+    config = tiny.diffusion.model_copy(update={"start": str(tiny.pipeline), "films": larger})
+    with pytest.raises(InputError, match=r"films.size is 128 px; .* takes 64"):
+        train_diffusion(config, [training_manifest], tmp_path)
 
 
 def test_another_config_in_the_same_folder_is_refused(tiny, training_manifest):

@@ -38,10 +38,12 @@ def info(
 @app.command()
 def export(
     run: Annotated[Path, typer.Argument(help="Folder of a diffusion training, finished or not.")],
-    vae: Annotated[Path, typer.Option(help="The autoencoder's vae folder.")],
     out: Annotated[Path, typer.Option(help="The pipeline folder to write.")],
+    vae: Annotated[
+        Path | None, typer.Option(help="The vae folder that the training was given, if any.")
+    ] = None,
 ) -> None:
     """Write a training's newest checkpoint as a diffusers pipeline (fp16 safetensors)."""
     from synthorax.diffusion.train_diffusion import export_pipeline
 
-    typer.echo(export_pipeline(run, vae, out))
+    typer.echo(export_pipeline(run, out, vae))

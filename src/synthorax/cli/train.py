@@ -27,11 +27,17 @@ def autoencoder(config: Config, films: FilmsOption, out: Out) -> None:
 def diffusion(
     config: Config,
     films: FilmsOption,
-    vae: Annotated[Path, typer.Option(help="The autoencoder's vae folder.")],
     out: Out,
+    vae: Annotated[Path | None, typer.Option(help="The autoencoder's vae folder, for new networks.")] = None,
+    start: Annotated[
+        str | None, typer.Option(help="Go on from this pipeline folder or repo id instead (fine-tuning).")
+    ] = None,
 ) -> None:
-    """Train the diffusion model on the autoencoder's latents; the result is OUT/pipeline."""
+    """Train a diffusion model, or fine-tune a published one on one's own films; the result is OUT/pipeline."""
     from synthorax.diffusion.recipes import read_recipe
     from synthorax.diffusion.train_diffusion import DiffusionConfig, train_diffusion
 
-    typer.echo(train_diffusion(read_recipe(config, DiffusionConfig), films, vae, out))
+    asked = read_recipe(config, DiffusionConfig)
+    if start is not None:
+        asked = asked.model_copy(update={"start": start})
+    typer.echo(train_diffusion(asked, films, out, vae))

@@ -19,17 +19,12 @@ from synthorax.phantom import withheld_pairs
 from synthorax.phantom.combinations import has_pair
 from synthorax.studies import read_manifest
 
+#: The words for the kind of film, which guidance may leave alone by pushing away from them.
 VIRTUAL, REAL = "Virtual patient.", "Chest film."
 
 #: What a film may show that the pipeline's own vocabulary has no word for: vocabulary and its concepts.
 BESIDE = {"radedit": ("pulmonary_oedema", "chest_drain", "pacemaker"), "chexpert": ("atelectasis",)}
 SEXES = {"F": "Female", "M": "Male"}
-
-
-def domain(is_real: bool) -> str:
-    """The words for the kind of film, which guidance may leave alone by pushing away from them."""
-    return REAL if is_real else VIRTUAL
-
 
 #: A caption and the findings that it says, as the prompts' own sentences, with and without sides.
 Caption = tuple[str, frozenset[str]]
@@ -104,9 +99,9 @@ def without_withheld(films: Films, said: Collection[str]) -> Films:
     return replace(films, is_held_out=films.is_held_out | ~np.isin(films.image_ids, list(said)))
 
 
-def choose(choices: Sequence[Caption], is_real: bool, rng: np.random.Generator) -> Caption:
-    """One of a film's captions; its domain before it half of the time."""
+def choose(choices: Sequence[Caption], of_kind: str, rng: np.random.Generator) -> Caption:
+    """One of a film's captions; the words for its kind, where there are any, before it half of the time."""
     text, findings = choices[int(rng.integers(len(choices)))]
-    if rng.random() < 0.5:
-        return f"{domain(is_real)} {text}".strip(), findings | {domain(is_real)}
+    if of_kind and rng.random() < 0.5:
+        return f"{of_kind} {text}".strip(), findings | {of_kind}
     return text, findings

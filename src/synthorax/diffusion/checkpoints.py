@@ -1,6 +1,7 @@
 """Training state on disk: a run killed at any moment goes on from its last checkpoint to the same weights."""
 
 import csv
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -32,9 +33,13 @@ class Trainer:
         self.module, self.out, self.config_json, self.steps, self.lr, self.warmup, self.ema, self.clip = (
             module, out, config_json, steps, lr, warmup, ema, clip)  # fmt: skip
         self.optimizer = torch.optim.AdamW(
-            module.parameters(), lr=lr, betas=(0.9, 0.99), weight_decay=weight_decay, fused=True
+            [p for p in module.parameters() if p.requires_grad],
+            lr=lr,
+            betas=(0.9, 0.99),
+            weight_decay=weight_decay,
+            fused=True,
         )
-        self.average = {name: p.detach().clone() for name, p in module.named_parameters()}
+        self.average = {name: p.detach().clone() for name, p in module.named_parameters() if p.requires_grad}
         self.step = 0
         out.mkdir(parents=True, exist_ok=True)
         self._resume()
@@ -49,19 +54,22 @@ class Trainer:
         progress = (step - self.warmup) / max(1, self.steps - self.warmup)
         return self.lr * 0.5 * (1 + float(torch.cos(torch.tensor(torch.pi * progress))))
 
-    def update(self, loss: torch.Tensor) -> float:
-        """One optimiser step; returns the gradient's norm before clipping."""
+    def update(self, losses: Iterable[torch.Tensor], count: int = 1) -> tuple[float, float]:
+        """One optimiser step on the mean of ``count`` losses; returns it, and the gradient's norm before clipping."""
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate(self.step)
-        loss.backward()
+        total = 0.0
+        for loss in losses:
+            (loss / count).backward()
+            total += loss.item() / count
         norm = nn.utils.clip_grad_norm_(self.module.parameters(), self.clip, error_if_nonfinite=True)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         decay = min(self.ema, (1 + self.step) / (10 + self.step))
-        parameters = [p.detach() for _, p in self.module.named_parameters()]
+        parameters = [p.detach() for name, p in self.module.named_parameters() if name in self.average]
         torch._foreach_lerp_(list(self.average.values()), parameters, 1 - decay)
         self.step += 1
-        return float(norm)
+        return total, float(norm)
 
     def log(self, **values: float) -> None:
         """Append one row to ``log.csv``."""
@@ -100,5 +108,6 @@ class Trainer:
         """The module with the moving average as its weights (the module itself, changed)."""
         with torch.no_grad():
             for name, p in self.module.named_parameters():
-                p.copy_(self.average[name])
+                if name in self.average:
+                    p.copy_(self.average[name])
         return self.module.eval()

@@ -98,7 +98,7 @@ def train_autoencoder(config: AutoencoderConfig, manifests: Sequence[Path], out:
             )
             y = net.decode(z_noisy).sample
         loss = reconstruction_loss(x, y.float(), config.gradient_weight)
-        norm = trainer.update(loss + config.latent_weight * z.float().square().mean())
+        _, norm = trainer.update([loss + config.latent_weight * z.float().square().mean()])
         if trainer.step % 50 == 0:
             trainer.log(
                 loss=loss.item(), gradient_norm=norm, latent_deviation=z.detach().float().std().item()

@@ -1,32 +1,33 @@
-"""Train the text-conditioned latent diffusion model and write it as a diffusers pipeline.
+"""Train a text-conditioned latent diffusion model, or go on from a published one, and write a diffusers pipeline.
 
 | variable | symbol | meaning |
 | --- | --- | --- |
 | x0 | x_0 | latents of a film, unit variance |
 | abar | abar_t | product of 1 - beta up to t |
+| eps | eps | the noise; what the network predicts, or |
 | v | v | sqrt(abar) eps - sqrt(1 - abar) x0 (Salimans & Ho 2022) |
-| snr | SNR(t) | abar / (1 - abar); the loss has weight min(SNR, gamma) / (SNR + 1) (Hang et al. 2023) |
+| snr | SNR(t) | abar / (1 - abar); the error of x0, times min(SNR, gamma), is the loss (Hang et al. 2023): weight min(SNR, gamma) / SNR for eps, / (SNR + 1) for v |
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from synthorax.dataset import write_png
-from synthorax.diffusion.captions import REAL, VIRTUAL, Caption, captions, choose, domain, without_withheld
+from synthorax.diffusion.captions import REAL, VIRTUAL, Caption, captions, choose, without_withheld
 from synthorax.diffusion.checkpoints import Trainer
 from synthorax.diffusion.films import Films, FilmsConfig, gather
-from synthorax.diffusion.model import DiffusionModel, compute_dtype
+from synthorax.diffusion.model import DiffusionModel, compute_dtype, load_model
 from synthorax.diffusion.networks import UNetShape, text_encoder, tokenizer, unet
 from synthorax.diffusion.sampling import sample
 from synthorax.diffusion.train_text import train_text
-from synthorax.errors import ModelError
+from synthorax.errors import InputError, ModelError
 from synthorax.files import atomic
 from synthorax.progress import track
 from synthorax.seeds import derive_seed, generator
@@ -50,22 +51,31 @@ class DiffusionConfig(BaseModel):
     """Settings of one training; ``recipes/embedded-diffusion.yaml`` holds the shipped model's.
 
     Attributes:
+        start: a pipeline folder or repo id to go on from (its networks, tokenizer, autoencoder and schedule); None
+            trains new networks of ``shape`` on the latents of ``--vae``.
+        train_text: train the text encoder of ``start`` too; a new one is taught beforehand and kept.
+        lora_rank: train only low-rank updates (Hu et al. 2021) of the attention's matrices; 0 trains all weights.
+        accumulate: batches whose gradients make one step.
         condition_dropout: share of captions that are dropped: half to the empty prompt, half to the film's domain,
             either of which guidance can then push away from.
-        snr_gamma: the loss's weight stops growing at this signal-to-noise ratio.
+        snr_gamma: the loss's weight stops growing at this signal-to-noise ratio; None weighs all steps alike.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     films: FilmsConfig = FilmsConfig()
     shape: UNetShape = UNetShape()
+    start: str | None = None
+    train_text: bool = False
+    lora_rank: int = Field(default=0, ge=0)
     steps: int = 8000
     batch_size: int = 16
+    accumulate: int = Field(default=1, ge=1)
     lr: float = 4e-4
     warmup: int = 200
     ema: float = 0.999
     condition_dropout: float = 0.1
-    snr_gamma: float = 5.0
+    snr_gamma: float | None = 5.0
     checkpoint_every: int = 250
     preview_every: int = 1000
     seed: int = 0
@@ -80,37 +90,39 @@ def scheduler() -> Any:
     )  # fmt: skip
 
 
-def train_diffusion(config: DiffusionConfig, manifests: Sequence[Path], vae: Path, out: Path) -> Path:
+def train_diffusion(
+    config: DiffusionConfig, manifests: Sequence[Path], out: Path, vae: Path | None = None
+) -> Path:
     """Train, or go on training, and write ``out/pipeline`` (a diffusers pipeline folder, fp16 safetensors).
 
     Args:
         config: settings.
         manifests: ``studies.parquet`` files.
-        vae: a trained autoencoder's folder.
         out: the run folder: checkpoint, log, previews, caches, result.
+        vae: a trained autoencoder's folder, for new networks; none where ``config.start`` brings its own.
 
     Returns:
         the folder ``out/pipeline``.
-    """
-    from diffusers import AutoencoderDC
 
-    if not (vae / "config.json").is_file():
-        raise ModelError(
-            f"{vae} is no autoencoder; train one with `synthorax train autoencoder` and give its vae folder."
+    Raises:
+        InputError: neither or both of ``vae`` and ``config.start``, or films of a size that the start does not take.
+        ModelError: no autoencoder, or no model, there.
+    """
+    if (vae is None) == (config.start is None):
+        raise InputError(
+            "a training begins either with new networks and --vae, or with the recipe's start (or --start); give one."
         )
-    autoencoder = AutoencoderDC.from_pretrained(vae).eval()
     films = gather(manifests, config.films, out / "films")
-    latents = _latents(films, autoencoder, out / "films" / "latents.npy")
     said = captions(manifests)
-    films = without_withheld(films, said)
-    if not (out / "tokenizer").is_dir():
+    if config.start is None and not (out / "tokenizer").is_dir():
         corpus = {text for choices in said.values() for text, _ in choices} | {REAL, VIRTUAL}
         tokenizer(sorted(corpus)).save_pretrained(out / "tokenizer")
-    words = _words(out)
     torch.manual_seed(derive_seed("diffusion", config.seed))
-    nets = _networks(config, words, latents.shape[1], latents.shape[2])
-    nets["text"].requires_grad_(False)
-    if not (out / "state.pt").is_file():
+    model = _begin(config, out, vae)
+    latents = _latents(films, model, out / "films" / "latents.npy")
+    films = without_withheld(films, said)
+    nets, words = _trained(model, config), model.pipeline.tokenizer
+    if config.start is None and not (out / "state.pt").is_file():
         train_text(nets["text"], words, said, config.seed)
     trainer = Trainer(
         nets,
@@ -121,147 +133,190 @@ def train_diffusion(config: DiffusionConfig, manifests: Sequence[Path], vae: Pat
         warmup=config.warmup,
         ema=config.ema,
     )
-    noise_schedule = scheduler()
-    dtype = compute_dtype("cpu")
     nets.train()
+
+    def losses(step: int) -> Iterator[Tensor]:
+        for part in range(config.accumulate):
+            rng = generator("diffusion", config.seed, step, *([part] if part else []))
+            index = films.draw(rng, config.batch_size, config.films)
+            texts = [
+                _text(
+                    said[films.image_ids[i]],
+                    model.domain(not films.is_real(i)),
+                    rng,
+                    config.condition_dropout,
+                )
+                for i in index
+            ]
+            yield _loss(model, nets, latents[index], texts, rng, config.snr_gamma)
+
     for step in track(range(trainer.step, config.steps), "Training the diffusion model", unit="steps"):
-        rng = generator("diffusion", config.seed, step)
-        index = films.draw(rng, config.batch_size, config.films)
-        texts = [
-            _text(said[films.image_ids[i]], films.is_real(i), rng, config.condition_dropout) for i in index
-        ]
-        loss = _loss(
-            nets, words, latents[index], texts, rng, noise_schedule.alphas_cumprod, config.snr_gamma, dtype
-        )
-        norm = trainer.update(loss)
+        loss, norm = trainer.update(losses(step), config.accumulate)
         if trainer.step % 50 == 0:
-            trainer.log(loss=loss.item(), gradient_norm=norm)
+            trainer.log(loss=loss, gradient_norm=norm)
         if trainer.step % config.checkpoint_every == 0:
             trainer.save()
         if trainer.step % config.preview_every == 0 and trainer.step < config.steps:
             weights = {name: p.detach().clone() for name, p in nets.named_parameters()}
-            preview(
-                _model(trainer.averaged(), words, autoencoder, dtype), out / f"preview-{trainer.step:06d}.png"
-            )
+            trainer.averaged()
+            preview(model, out / f"preview-{trainer.step:06d}.png")
             nets.load_state_dict(weights, strict=False)
             nets.train()
     trainer.save()
-    preview(_model(trainer.averaged(), words, autoencoder, dtype), out / "preview.png")
-    return export_pipeline(out, vae, out / "pipeline")
+    trainer.averaged()
+    preview(model, out / "preview.png")
+    return export_pipeline(out, out / "pipeline", vae)
 
 
-def export_pipeline(run: Path, vae: Path, out: Path) -> Path:
+def export_pipeline(run: Path, out: Path, vae: Path | None = None) -> Path:
     """Write the averaged weights of a training's newest checkpoint as a diffusers pipeline.
 
     Args:
         run: the training's folder; the training may still go on.
-        vae: the autoencoder's folder.
-        out: where to; fp16 safetensors.
+        out: where to; fp16 safetensors. Low-rank updates are added to the weights they change.
+        vae: the autoencoder's folder, where the training was given one.
 
     Raises:
         ModelError: no checkpoint there.
     """
-    from diffusers import AutoencoderDC
-
     if not (run / "state.pt").is_file():
         raise ModelError(f"{run} has no state.pt; expected the folder of a diffusion training.")
     state = torch.load(run / "state.pt", weights_only=True)
     config = DiffusionConfig.model_validate_json(state["config"])
-    autoencoder = AutoencoderDC.from_pretrained(vae).eval()
-    shape = autoencoder.config
-    latent_size = config.films.size // 2 ** (len(shape.encoder_block_out_channels) - 1)
-    words = _words(run)
-    nets = _networks(config, words, shape.latent_channels, latent_size)
+    if (vae is None) == (config.start is None):
+        raise ModelError(
+            f"{run} was trained {'from ' + config.start if config.start else 'with a --vae'}; give that."
+        )
+    model = _begin(config, run, vae)
+    nets = _trained(model, config)
     nets.load_state_dict(state["module"])
     nets.load_state_dict(state["average"], strict=False)
-    pipeline = _model(nets.eval(), words, autoencoder, torch.float32).pipeline
+    nets.eval()
+    if config.lora_rank:
+        nets["unet"].fuse_lora()
+        nets["unet"].unload_lora()
+    pipeline = model.pipeline
     pipeline.to(dtype=torch.float16).save_pretrained(out)
     for path in out.glob("*/config.json"):  # where the parts were loaded from is this machine's
         entries = json.loads(path.read_text())
         entries.pop("_name_or_path", None)
         path.write_text(json.dumps(entries, indent=2) + "\n")
-    card = {"domains": {"simulated": VIRTUAL, "real": REAL}, "edit": EDIT, "notes": []}
+    card = dict(model.card)
     if (out / "card.json").is_file():  # what people wrote there stays
         card |= json.loads((out / "card.json").read_text())
     (out / "card.json").write_text(json.dumps(card, indent=1) + "\n")
     return out
 
 
-def _words(run: Path) -> Any:
+def _begin(config: DiffusionConfig, run: Path, vae: Path | None) -> DiffusionModel:
+    """The model that is trained: that of ``config.start``, or a new one on the autoencoder's latents."""
+    if config.start is not None:
+        model = load_model(config.start, dtype="auto")
+        if model.image_size != config.films.size:
+            raise InputError(
+                f"films.size is {config.films.size} px; {config.start} takes {model.image_size}. Set films.size so."
+            )
+        return model
+    from diffusers import AutoencoderDC, StableDiffusionPipeline
+    from diffusers.models.attention_processor import AttnProcessor
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(run / "tokenizer")
-
-
-def _networks(config: DiffusionConfig, words: Any, latent_channels: int, latent_size: int) -> nn.ModuleDict:
-    from diffusers.models.attention_processor import AttnProcessor
-
-    net = unet(config.shape, latent_channels, latent_size).to(memory_format=torch.channels_last)
+    if vae is None or not (vae / "config.json").is_file():
+        raise ModelError(
+            f"{vae} is no autoencoder; train one with `synthorax train autoencoder` and give its vae folder."
+        )
+    autoencoder = AutoencoderDC.from_pretrained(vae).eval()
+    shape = autoencoder.config
+    size = config.films.size // 2 ** (len(shape.encoder_block_out_channels) - 1)
+    words = AutoTokenizer.from_pretrained(run / "tokenizer")
+    net = unet(config.shape, shape.latent_channels, size).to(memory_format=torch.channels_last)
     net.set_attn_processor(
         AttnProcessor()
     )  # on a CPU, plain products train a seventh faster than the fused kernel
-    return nn.ModuleDict({"unet": net, "text": text_encoder(config.shape, words)})
+    # The pipeline counts the autoencoder's levels by this key, which AutoencoderDC calls otherwise.
+    autoencoder.register_to_config(block_out_channels=list(shape.encoder_block_out_channels))
+    pipeline = StableDiffusionPipeline(
+        vae=autoencoder, text_encoder=text_encoder(config.shape, words), tokenizer=words, unet=net, scheduler=scheduler(),
+        safety_checker=None, feature_extractor=None, requires_safety_checker=False,
+    )  # fmt: skip
+    card = {"domains": {"simulated": VIRTUAL, "real": REAL}, "edit": EDIT, "notes": []}
+    return DiffusionModel(pipeline, "in-training", None, None, compute_dtype("cpu"), card)
 
 
-def _text(choices: Sequence[Caption], is_real: bool, rng: np.random.Generator, dropout: float) -> str:
-    """A caption; dropped at times, half of these times down to its domain, the other half to nothing."""
+def _trained(model: DiffusionModel, config: DiffusionConfig) -> nn.ModuleDict:
+    """The model's networks, with gradients where the config trains them."""
+    net, text = model.pipeline.unet, model.pipeline.text_encoder
+    net.requires_grad_(not config.lora_rank)
+    text.requires_grad_(config.train_text and not config.lora_rank)
+    if config.lora_rank:
+        try:
+            from peft import LoraConfig
+        except ImportError as error:
+            raise ModelError("lora_rank needs the package peft; pip install 'synthorax[lora]'.") from error
+        attention = ["to_q", "to_k", "to_v", "to_out.0"]
+        net.add_adapter(LoraConfig(r=config.lora_rank, lora_alpha=config.lora_rank, target_modules=attention))
+    return nn.ModuleDict({"unet": net, "text": text})
+
+
+def _text(choices: Sequence[Caption], of_kind: str, rng: np.random.Generator, dropout: float) -> str:
+    """A caption; dropped at times, half of these times down to its domain's words, the other half to nothing."""
     chance = rng.random()
     if chance < dropout / 2:
         return ""
-    return domain(is_real) if chance < dropout else choose(choices, is_real, rng)[0]
+    return of_kind if chance < dropout else choose(choices, of_kind, rng)[0]
 
 
-def _loss(nets: nn.ModuleDict, words: Any, x0: np.ndarray, texts: list[str], rng: np.random.Generator, alphas_cumprod: Tensor, gamma: float, dtype: torch.dtype) -> Tensor:  # fmt: skip
-    x0 = torch.from_numpy(x0.astype(np.float32))
+def _loss(
+    model: DiffusionModel,
+    nets: nn.ModuleDict,
+    latents: np.ndarray,
+    texts: list[str],
+    rng: np.random.Generator,
+    gamma: float | None,
+) -> Tensor:
+    x0 = torch.from_numpy(latents.astype(np.float32))
     chance = torch.Generator().manual_seed(int(rng.integers(2**62)))
-    t = torch.randint(len(alphas_cumprod), (len(x0),), generator=chance)
+    t = torch.randint(len(model.alphas_cumprod), (len(x0),), generator=chance)
     eps = torch.randn(x0.shape, generator=chance)
-    abar = alphas_cumprod[t][:, None, None, None]
+    abar = model.alphas_cumprod[t].float()[:, None, None, None]
     x_t = (abar.sqrt() * x0 + (1 - abar).sqrt() * eps).contiguous(memory_format=torch.channels_last)
     v = abar.sqrt() * eps - (1 - abar).sqrt() * x0
+    snr = abar / (1 - abar)
+    target, per_x0 = (eps, snr) if model.prediction_type == "epsilon" else (v, snr + 1)
+    weight = torch.ones_like(snr) if gamma is None else snr.clamp(max=gamma) / per_x0
+    words = model.pipeline.tokenizer
     tokens = words(
         texts, padding="max_length", truncation=True, max_length=words.model_max_length, return_tensors="pt"
     )
-    with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
-        embeddings = nets["text"](tokens.input_ids)[0]
-        predicted = nets["unet"](x_t, t, encoder_hidden_states=embeddings, return_dict=False)[0].float()
-    snr = abar / (1 - abar)
-    return (snr.clamp(max=gamma) / (snr + 1) * (predicted - v).square()).mean()
+    device = model.device
+    with torch.autocast(device.type, model.dtype, enabled=model.dtype != torch.float32):
+        embeddings = nets["text"](tokens.input_ids.to(device))[0]
+        predicted = nets["unet"](
+            x_t.to(device), t.to(device), encoder_hidden_states=embeddings, return_dict=False
+        )[0].float()
+    return (weight.to(device) * (predicted - target.to(device)).square()).mean()
 
 
 @torch.no_grad()
-def _latents(films: Films, vae: Any, path: Path) -> np.ndarray:
+def _latents(films: Films, model: DiffusionModel, path: Path) -> np.ndarray:
     """Latents of all films, fp16 ``(N, C, h, w)``, encoded once."""
     stamp = path.parent / "films.parquet"
     if not path.is_file() or path.stat().st_mtime < stamp.stat().st_mtime:
         batches = np.array_split(np.arange(len(films.pixels)), max(1, len(films.pixels) // 32))
-        rows, dtype = [], compute_dtype("cpu")
+        rows, kind = [], model.device.type
         for batch in track(batches, "Encoding films", unit="x 32 films"):
-            x = torch.from_numpy(films.pixels[batch].astype(np.float32) / 127.5 - 1)[:, None]
-            with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
-                z = vae.encode(x.contiguous(memory_format=torch.channels_last)).latent
-            rows.append((z.float() * vae.config.scaling_factor).numpy().astype(np.float16))
+            x = torch.from_numpy(films.pixels[batch].astype(np.float32) / 255)
+            with torch.autocast(kind, model.dtype, enabled=model.dtype != torch.float32):
+                rows.append(model.encode(x).cpu().numpy().astype(np.float16))
         with atomic(path) as temporary:
             np.save(temporary, np.concatenate(rows))
     return np.load(path)
 
 
-def _model(nets: nn.ModuleDict, words: Any, vae: Any, dtype: torch.dtype) -> DiffusionModel:
-    from diffusers import StableDiffusionPipeline
-
-    # The pipeline counts the autoencoder's levels by this key, which AutoencoderDC calls otherwise.
-    vae.register_to_config(block_out_channels=list(vae.config.encoder_block_out_channels))
-    pipeline = StableDiffusionPipeline(
-        vae=vae, text_encoder=nets["text"], tokenizer=words, unet=nets["unet"], scheduler=scheduler(),
-        safety_checker=None, feature_extractor=None, requires_safety_checker=False,
-    )  # fmt: skip
-    return DiffusionModel(pipeline, "in-training", None, None, dtype)
-
-
 def preview(model: DiffusionModel, path: Path) -> None:
     """A sheet of samples: a column a prompt, two rows of virtual patients and two of real films."""
-    kinds = [kind for kind in (VIRTUAL, VIRTUAL, REAL, REAL) for _ in PREVIEW]
-    prompts = [f"{kind} {text}" for kind, text in zip(kinds, PREVIEW * 4, strict=True)]
+    kinds = [model.domain(is_simulated) for is_simulated in (True, True, False, False) for _ in PREVIEW]
+    prompts = [f"{kind} {text}".strip() for kind, text in zip(kinds, PREVIEW * 4, strict=True)]
     films = sample(
         model, prompts, range(len(prompts)), negative_prompts=kinds, num_inference_steps=25
     ).numpy()

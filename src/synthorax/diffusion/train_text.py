@@ -44,7 +44,7 @@ def train_text(encoder: Any, words: Any, said: Mapping[str, Sequence[Caption]], 
     for step in track(range(STEPS), "Teaching the text encoder", unit="steps"):
         rng = generator("text", seed, step)
         batch = [
-            choose(said[films[i]], bool(rng.random() < 0.5), rng)
+            choose(said[films[i]], VIRTUAL if rng.random() < 0.5 else REAL, rng)
             for i in rng.integers(len(films), size=BATCH)
         ]
         target = torch.zeros(BATCH, len(names))

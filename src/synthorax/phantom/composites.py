@@ -16,6 +16,7 @@ The logit undoes the film's S-shaped curve, so that a change is smaller where th
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -29,8 +30,9 @@ from synthorax.phantom.cohort_tables import STUDY_COLUMNS
 from synthorax.phantom.counterfactuals import counterfactual_pairs
 from synthorax.phantom.fields import shrink
 from synthorax.phantom.patient import Film
+from synthorax.phantom.reports import write_report
 from synthorax.progress import track
-from synthorax.seeds import is_held_out
+from synthorax.seeds import derive_seed, is_held_out
 from synthorax.studies import prepare, read_film
 
 SOURCE = "composite"
@@ -78,7 +80,7 @@ def make_composites(
         cohort: folder of ``phantom sample``.
         films: manifest rows of real frontal films without findings. Held-out patients, real or virtual, are passed over.
         out: folder for ``images/`` and ``studies.parquet`` (source ``composite``, patient and view of the real film,
-            report and sides of the virtual one).
+            sides of the virtual one, a report of its findings).
         size: side of the films, pixels.
         per_film: composites of a real film, at most.
         workers: processes.
@@ -131,6 +133,7 @@ def make_composites(
                 {key: row[key] for key in STUDY_COLUMNS}
                 | kept
                 | {"study_id": name, "image_id": name, "file_name": f"images/{name}.png", "source": SOURCE}
+                | {"report": _report(name, row["concepts"], sick, of_film["view_position"])}
             )
             used[index] += 1
             taken += 1
@@ -139,6 +142,18 @@ def make_composites(
     with atomic(out / "studies.parquet") as temporary:
         pl.DataFrame(made, schema=STUDY_COLUMNS).write_parquet(temporary)
     return out / "studies.parquet"
+
+
+def _report(name: str, concepts: Sequence[str], sick: Film, view_position: str | None) -> str:
+    """What the composite shows: the findings, without the virtual patient's devices, which stay behind."""
+    params: dict[str, Any] = sick.params["findings"]  # type: ignore[assignment]
+    return write_report(
+        {c: params[c] for c in concepts},
+        {},
+        is_unremarkable=False,
+        view_position=view_position or "frontal",
+        seed=derive_seed(name, "report"),
+    )
 
 
 def composite(
