@@ -14,6 +14,7 @@ from synthorax.errors import InputError, RunError
 from synthorax.runs.own_films import run_own_films
 from synthorax.runs.results import read_results
 from synthorax.seeds import generator
+from synthorax.workbench.opened_run import OpenedRun
 
 NIH = "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,{},{}"
 CHEXPERT_LABELS = (
@@ -234,6 +235,17 @@ def test_other_settings_in_the_same_folder_are_refused(tmp_path, tiny):
     run_own_films(root, "nih", tmp_path / "run", model_folder=tiny.pipeline)
     with pytest.raises(RunError, match="seed = 0, not 1"):
         run_own_films(root, "nih", tmp_path / "run", model_folder=tiny.pipeline, seed=1)
+
+
+def test_a_verdict_outlives_the_same_command(tmp_path, tiny):
+    root = tmp_path / "set"
+    root.mkdir()
+    nih_flat(root)
+    run_own_films(root, "nih", tmp_path / "run", model_folder=tiny.pipeline)
+    OpenedRun.open(tmp_path / "run").review(0, False, "wrong side")
+    run_own_films(root, "nih", tmp_path / "run", model_folder=tiny.pipeline)
+    rows = read_metadata(tmp_path / "run" / "synthetic")
+    assert (rows["is_valid"][0], rows["reject_reason"][0]) == (False, "wrong side")
 
 
 @pytest.mark.skipif("SYNTHORAX_NIH" not in os.environ, reason="wants real films")

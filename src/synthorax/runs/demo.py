@@ -29,6 +29,7 @@ from synthorax.runs import measuring, results
 from synthorax.runs.folder import RunFolder
 from synthorax.runs.making import Job, Settings, make_edits, make_films, plan_rows
 from synthorax.runs.report import write_report
+from synthorax.runs.reviews import write_reviewed
 from synthorax.seeds import derive_seed
 from synthorax.studies import read_manifest
 
@@ -147,7 +148,7 @@ def demo(out: Path | str, scale: str = "default", seed: int = 0, model_folder: P
         row.update(counterfactual_file_name=None, edit_mask_file_name=None, keep_mask_file_name=None)
     for row in [*edits, *shams, *films]:
         row["is_simulated"] = True
-    write_metadata(metadata_frame([*edits, *films]), run.synthetic)
+    write_reviewed(metadata_frame([*edits, *films]), run.path)
     write_metadata(metadata_frame(shams), run.path / "controls")
 
     label_columns = [label_column(label) for label in labels]

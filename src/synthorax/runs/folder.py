@@ -5,6 +5,7 @@ ledger.sqlite items pending, done and refused, with the reason and the file's SH
 run.lock      held by the process that works here
 cohort/       virtual patients (demo only)
 synthetic/    the dataset: images, masks, counterfactuals, metadata.parquet
+reviews.jsonl verdicts and edits that people added; put into metadata.parquet whenever that is written
 shards/I-of-N one run folder a shard, until 'runs merge'
 results.json  every figure; report.html shows it
 run.log       a line of JSON an event: started, batch halved, finished with its counts

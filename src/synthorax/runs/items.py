@@ -19,12 +19,13 @@ import numpy as np
 import polars as pl
 from PIL import Image
 
-from synthorax.dataset import metadata_frame, write_metadata, write_png
+from synthorax.dataset import metadata_frame, write_png
 from synthorax.errors import InputError, RunError
 from synthorax.files import sha256_of
 from synthorax.progress import track
 from synthorax.runs.folder import RunFolder
 from synthorax.runs.ledger import STATES
+from synthorax.runs.reviews import write_reviewed
 
 #: Images at a time where the command does not say.
 BATCH = 8
@@ -193,12 +194,12 @@ def key_of(path: Path) -> str | None:
         return None
 
 
-def write_dataset(run: RunFolder, stage: str, dataset: str = "synthetic") -> Path:
-    """``metadata.parquet`` of a stage's finished items, in the plan's order; returns its path."""
+def write_dataset(run: RunFolder, stage: str) -> Path:
+    """``metadata.parquet`` of a stage's finished items, in the plan's order, and what people added; returns its path."""
     rows = run.ledger.rows(stage)
     parts = [metadata_frame(some) for some in iter(lambda: list(islice(rows, 10_000)), [])]
     frame = pl.concat(parts).rechunk() if parts else metadata_frame([])
-    return write_metadata(frame, run.path / dataset)
+    return write_reviewed(frame, run.path)
 
 
 def summary(run: RunFolder) -> str:

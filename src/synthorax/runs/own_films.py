@@ -13,7 +13,7 @@ from pathlib import Path
 import polars as pl
 
 from synthorax.concepts import Vocabulary, annotate_studies
-from synthorax.dataset import metadata_frame, read_png, write_metadata, write_png
+from synthorax.dataset import metadata_frame, read_png, write_png
 from synthorax.diffusion import load_model
 from synthorax.errors import InputError
 from synthorax.files import atomic
@@ -24,6 +24,7 @@ from synthorax.runs import measuring, results
 from synthorax.runs.demo import finish, model_section, provenance
 from synthorax.runs.folder import RunFolder
 from synthorax.runs.making import Settings, make_edits, plan_jobs
+from synthorax.runs.reviews import write_reviewed
 from synthorax.studies import import_studies, prepare, read_film
 
 SIZE = 512
@@ -102,7 +103,7 @@ def run_own_films(
     )
     for row in edits:
         row.update(is_simulated=False, source_file_name=f"sources/{row['source_image_id']}.png")
-    write_metadata(metadata_frame(edits), run.synthetic)
+    write_reviewed(metadata_frame(edits), run.path)
     pl.DataFrame(rejected, schema=imported.rejected.schema).write_csv(run.path / "rejected.csv")
     command = f"synthorax run --studies {shlex.quote(str(studies))} --format {format} --seed {seed}"
     found = results.Results(

@@ -1,9 +1,12 @@
 """A run as the pages see it: its dataset, its figures, its films, its reader studies; and the only writer of reviews."""
 
+import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -11,7 +14,9 @@ from synthorax.concepts import ConceptVector, Vocabulary
 from synthorax.dataset import metadata_frame, read_metadata, write_metadata
 from synthorax.errors import InputError, RunError
 from synthorax.readers import Study
+from synthorax.runs.folder import lock
 from synthorax.runs.results import Results, read_results
+from synthorax.runs.reviews import record_film, record_verdict
 
 #: What can be shown of a row -> the metadata's column.
 FILMS = {
@@ -124,22 +129,44 @@ class OpenedRun:
         return path
 
     def review(self, number: int, is_valid: bool, reason: str | None) -> None:
-        """Write a verdict into ``is_valid`` and ``reject_reason`` of the dataset's metadata."""
-        self.row(number)
-        with self._lock:
-            here = pl.int_range(pl.len()) == number
+        """Write a verdict into ``is_valid`` and ``reject_reason`` of the dataset's metadata, for good.
+
+        Raises:
+            InputError: no such row, or its film is not there.
+            RunError: a command works on this run.
+        """
+        name = self.row(number)["file_name"]
+        self.film(number, "edit")
+        with self._alone():
+            record_verdict(self.path, name, is_valid, reason)
+            here = pl.col("file_name") == name
             frame = read_metadata(self.synthetic).with_columns(
                 is_valid=pl.when(here).then(pl.lit(is_valid)).otherwise("is_valid"),
                 reject_reason=pl.when(here).then(pl.lit(reason, pl.String)).otherwise("reject_reason"),
             )
             write_metadata(frame, self.synthetic)
 
-    def add(self, row: Mapping[str, object]) -> int:
-        """Append a film to the metadata; returns its row."""
-        with self._lock:
+    def add(self, row: dict[str, Any]) -> int:
+        """Append a film to the metadata, for good; returns its row.
+
+        Raises:
+            RunError: a command works on this run.
+        """
+        with self._alone():
+            record_film(self.path, row)
             frame = read_metadata(self.synthetic)
             write_metadata(pl.concat([frame, metadata_frame([row])]), self.synthetic)
             return frame.height
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """No command writes the metadata meanwhile, and no other page does."""
+        with self._lock:
+            descriptor = lock(self.path)
+            try:
+                yield
+            finally:
+                os.close(descriptor)
 
     def studies(self) -> dict[str, Study]:
         """The run's reader studies by name."""
