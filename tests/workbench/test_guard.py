@@ -1,5 +1,6 @@
 """What must not be possible: other folders, other sites, scripts from texts, strangers, a look at the truth."""
 
+import base64
 import io
 import json
 from pathlib import Path
@@ -14,6 +15,12 @@ from synthorax.readers import create_study
 from synthorax.workbench import create_app
 
 LOCAL = "http://127.0.0.1:8000"
+
+
+def png(size, grey):
+    written = io.BytesIO()
+    Image.new("L", size, grey).save(written, format="PNG")
+    return f"data:image/png;base64,{base64.b64encode(written.getvalue()).decode()}"
 
 
 @pytest.fixture
@@ -180,6 +187,11 @@ def test_a_rejection_needs_a_reason(client):
         ({"row": 600}, "row 600 does not exist; this dataset has rows 0 to 59."),
         ({"concepts": ["masss"]}, "concept 'masss' is not in the vocabulary; take one from the list."),
         ({"edit_mask": "data:image/png;base64,AAAA"}, "edit_mask is no PNG; paint it on the page"),
+        ({"edit_mask": png((8, 8), 255)}, "edit_mask is 8 x 8; expected the film's 64 x 64."),
+        (
+            {"keep_mask": png((64, 64), 0)},
+            "keep_mask has no pixel inside; paint it wider, or clear the masks.",
+        ),
     ],
 )
 def test_an_edit_that_cannot_be_made_is_told(client, change, said):

@@ -1,5 +1,7 @@
 """Each page in a real browser, without a script error; a painted mask that ends in a saved edit; review by keys."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -74,9 +76,17 @@ def test_a_painted_mask_ends_in_a_saved_edit(server, run, tab):
         tab.mouse.down()
         tab.mouse.move(paint["x"] + paint["width"] * x, middle + 60, steps=8)
         tab.mouse.up()
+    tab.evaluate("document.getElementById('size').value = 2")
+    tab.mouse.move(paint["x"] + paint["width"] * 0.05, middle - 60)
+    tab.mouse.down()
+    tab.mouse.move(paint["x"] + paint["width"] * 0.05, middle + 60, steps=8)
+    tab.mouse.up()
     tab.click("#make")
     tab.wait_for_selector("text=a draft, as the model sees it", timeout=90_000)
     tab.wait_for_selector("text=Edit: synthetic", timeout=90_000)
+    assert re.match(
+        r"The keep mask has \d+ of \d+ px in parts thinner than a latent cell", tab.inner_text("#notes")
+    )
     tab.click("#keep")
     tab.wait_for_url("**/review/60")
     row = read_metadata(run / "synthetic").row(60, named=True)

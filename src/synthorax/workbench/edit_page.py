@@ -44,7 +44,7 @@ class Wanted(BaseModel):
 
 @dataclass
 class Job:
-    """An edit under way or done; ``draft`` is the film as the model sees it so far."""
+    """An edit under way or done; ``draft`` is the film as the model sees it so far, ``notes`` what became of thin masks."""
 
     wanted: Wanted
     masks: dict[str, np.ndarray | None]
@@ -52,6 +52,7 @@ class Job:
     drafts: int = 0
     draft: np.ndarray | None = None
     edited: np.ndarray | None = None
+    notes: list[str] = field(default_factory=list)
     error: str | None = None
     kept_as: int | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -126,6 +127,11 @@ class Edits:
                     job.draft = model.decode(x0)[0].cpu().numpy()
                     job.drafts += 1
 
+            def note(_: int, sentence: str) -> None:
+                for name in ("edit_mask", "keep_mask"):
+                    sentence = sentence.replace(f"{name}s[0]", f"The {name.replace('_', ' ')}")
+                job.notes.append(sentence)
+
             before = self.run.row(job.wanted.row)
             job.edited = edit_film(
                 film,
@@ -136,6 +142,7 @@ class Edits:
                 seed=job.wanted.seed,
                 is_simulated=bool(before["is_simulated"]),
                 method=METHOD,
+                report=note,
             )
             job.fraction = 1.0
         except SynthoraxError as error:
@@ -196,7 +203,7 @@ class Edits:
 
 
 def _mask(address: str, shape: tuple[int, ...], name: str) -> np.ndarray | None:
-    """A painted mask, None where nothing was painted."""
+    """A painted mask, None where none was sent."""
     if not address:
         return None
     try:
@@ -208,7 +215,9 @@ def _mask(address: str, shape: tuple[int, ...], name: str) -> np.ndarray | None:
             mask = np.asarray(image.convert("L")) > 127
     except (binascii.Error, UnidentifiedImageError, ValueError, OSError, SyntaxError) as error:
         raise InputError(f"{name} is no PNG; paint it on the page, or send one as a data address.") from error
-    return mask if mask.any() else None
+    if not mask.any():
+        raise InputError(f"{name} has no pixel inside; paint it wider, or clear the masks.")
+    return mask
 
 
 @router.get("", response_class=HTMLResponse)
@@ -248,6 +257,7 @@ def state(request: Request, job: str) -> dict[str, Any]:
     return {
         "fraction": found.fraction,
         "drafts": found.drafts,
+        "notes": found.notes,
         "is_done": found.edited is not None,
         "error": found.error,
     }

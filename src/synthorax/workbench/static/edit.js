@@ -15,7 +15,7 @@ const stroke = (from, to) => {
   g.globalCompositeOperation = brush === "rub" ? "destination-out" : "source-over";
   g.strokeStyle = `rgb(${colours[brush] ?? [0, 0, 0]})`;
   g.lineCap = "round";
-  g.lineWidth = (Number(get("size").value) * width) / 256;
+  g.lineWidth = Math.max(2, (Number(get("size").value) * width) / 256); // thinner, no pixel would be more than half inside
   g.beginPath(); g.moveTo(...from); g.lineTo(...to); g.stroke();
 };
 paint.addEventListener("pointerdown", (e) => { paint.setPointerCapture(e.pointerId); last = point(e); stroke(last, last); });
@@ -65,6 +65,8 @@ const follow = async () => {
   for (;;) {
     const now = await ask(`/edit/jobs/${job}`);
     if (now.error) throw new Error(now.error);
+    get("notes").hidden = !now.notes.length;
+    get("notes").textContent = now.notes.join(" ");
     get("progress").value = now.fraction;
     if (now.is_done) return show("done");
     if (now.drafts > drafts) show((drafts = now.drafts));
@@ -74,6 +76,7 @@ const follow = async () => {
 };
 get("make").addEventListener("click", async () => {
   told("");
+  get("notes").hidden = true;
   get("make").disabled = true;
   get("keep").disabled = true;
   get("progress").value = 0;
