@@ -70,6 +70,11 @@ def analyse(
     for row in found["distribution"]:
         typer.echo(f"{row['method']:18} reader {row['reader']}  {row['wording']:36} {row['share']:4.0%} "
                    f"({row['ci_low']:.0%} to {row['ci_high']:.0%})")  # fmt: skip
+    for row in found["comparison"]:
+        wider = row["readers_like_them"]
+        typer.echo(f"{row['question']}, {row['figure']}: {row['method']} minus {row['minus']} {row['difference']:+.2f} "
+                   f"({row['ci_low']:+.2f} to {row['ci_high']:+.2f}"
+                   + (f"; of readers like these {wider['ci_low']:+.2f} to {wider['ci_high']:+.2f})" if wider else ")"))  # fmt: skip
     for row in found["pairs"]:
         typer.echo(f"reader {row['reader']}: {row['chosen']} chosen over {row['over']} in {row['n']} of {row['of']} "
                    f"({row['ci_low']:.0%} to {row['ci_high']:.0%})")  # fmt: skip

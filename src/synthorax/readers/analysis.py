@@ -1,8 +1,8 @@
 """A study's figures: CARS's Table 5, ChexGen's scores, agreement, comparison of methods, preferences, failure modes.
 
 Hidden repeats count only for what a reader repeats, never a second time elsewhere. Shares have Wilson intervals (each
-answer by itself); differences between methods have bootstrap intervals over patients, because a patient's films and
-a film's readers go together.
+answer by itself); differences between methods have intervals over patients, and over patients and readers
+(:mod:`synthorax.readers.comparison`), because a patient's films and a film's readers go together.
 """
 
 import itertools
@@ -18,6 +18,7 @@ import polars as pl
 
 from synthorax.files import atomic
 from synthorax.readers.agreement import agreement
+from synthorax.readers.comparison import compare
 from synthorax.readers.protocols import Question
 from synthorax.readers.study import Side, Study
 
@@ -133,31 +134,23 @@ def _repeatability(question: Question, answers: Sequence[dict]) -> list[dict]:
 
 
 def _comparison(question: Question, answers: Sequence[dict], seed: int) -> list[dict]:
-    from synthorax.classifiers.statistics import bootstrap_difference
-
     counted = COUNTED.get(question.name)
-    score = np.array(
-        [float(a[question.name] == counted) if counted else float(a[question.name]) for a in answers]
-    )
-    arms = np.array([_arm(answer) for answer in answers])
-    patients = [answer["patient_id"] for answer in answers]
-
-    def mean_of(arm: str):
-        here = arms == arm
-
-        def statistic(weights: np.ndarray) -> np.ndarray:
-            n = weights[:, here].sum(1)
-            return np.divide(weights[:, here] @ score[here], n, out=np.full(len(n), np.nan), where=n > 0)
-
-        return statistic
-
     rows = []
-    for one, other in itertools.combinations(sorted(set(arms)), 2):
-        difference = bootstrap_difference(mean_of(one), mean_of(other), patients, seed=seed)
+    for one, other in itertools.combinations(sorted({_arm(answer) for answer in answers}), 2):
+        some = [answer for answer in answers if _arm(answer) in (one, other)]
+        score = [float(a[question.name] == counted) if counted else float(a[question.name]) for a in some]
+        found = compare(
+            np.array(score), np.array([_arm(a) == other for a in some]), [a["patient_id"] for a in some],
+            [a["reader"] for a in some], seed=seed,
+        )  # fmt: skip
         rows.append({
             "question": question.name, "figure": f"share of '{counted}'" if counted else "mean score", "method": other, "minus": one,
-            "difference": difference.estimate, "ci_low": difference.ci_low, "ci_high": difference.ci_high,
-            "p_value": difference.p_value, "verdict": difference.verdict, "n_patients": difference.n_patients,
+            "difference": found.these.estimate, "ci_low": found.these.ci_low, "ci_high": found.these.ci_high,
+            "p_value": found.these.p_value, "verdict": found.these.verdict, "n_patients": found.these.n_patients,
+            "n_readers": found.n_readers,
+            "readers_like_them": found.like_them and {
+                name: getattr(found.like_them, name) for name in ("estimate", "ci_low", "ci_high", "p_value", "verdict")
+            },
         })  # fmt: skip
     return rows
 
