@@ -83,7 +83,14 @@ def test_failure_modes_are_tabulated_by_method(table_5):
 
 def test_a_pair_means_the_same_whichever_side_it_was_shown_on(tmp_path):
     cases = [
-        Case(f"p{i}", "", (Side(2 * i, "old", f"old-{i}"), Side(2 * i + 1, "new", f"new-{i}")))
+        Case(
+            f"p{i}",
+            "mass",
+            (
+                Side(2 * i, "old", f"old-{i}"),
+                Side(2 * i + 1, "new", f"new-{i}", f"new/{i}.png", "Left mass."),
+            ),
+        )
         for i in range(10)
     ]
     items = [[(i, (i + reader) % 2 == 1, False) for i in range(10)] for reader in range(2)]
@@ -97,9 +104,24 @@ def test_a_pair_means_the_same_whichever_side_it_was_shown_on(tmp_path):
     shares = {(r["reader"], r["chosen"], r["over"]): (r["n"], r["of"]) for r in found["pairs"]}
     assert shares[1, "new", "old"] == shares[2, "new", "old"] == (10, 10)
     lines = [json.loads(line) for line in (tmp_path / "out" / "preferences.jsonl").read_text().splitlines()]
-    assert len(lines) == 20 and all(
-        line["chosen"].startswith("new") and line["is_simulated"] for line in lines
-    )
+    assert len(lines) == 20
+    assert lines[0] == {
+        "findings": "mass", "chosen": "new-0", "chosen_file_name": "new/0.png", "chosen_method": "new", "chosen_prompt": "Left mass.",
+        "rejected": "old-0", "rejected_file_name": "", "rejected_method": "old", "rejected_prompt": "", "reader": 1, "is_simulated": True,
+    }  # fmt: skip
+    assert all(line["chosen"].startswith("new") and line["rejected"].startswith("old") for line in lines)
+
+
+def test_the_film_called_synthetic_is_no_preference(tmp_path):
+    case = Case("p", "", (Side(0, "source", "real"), Side(1, "radedit", "made")))
+    study = Study.write(tmp_path / "s.sqlite", "2afc", [png()] * 2, [case], [[(0, False, False)]], title="t", is_simulated=True)  # fmt: skip
+    study.save(1, 1, {"synthetic": "b"})
+    found = analyse(study, tmp_path / "out")
+    assert [(row["chosen"], row["n"], row["of"]) for row in found["pairs"]] == [
+        ("radedit", 1, 1),
+        ("source", 0, 1),
+    ]
+    assert not (tmp_path / "out" / "preferences.jsonl").exists()
 
 
 def test_a_correction_keeps_one_answer_and_the_first_time(table_5):

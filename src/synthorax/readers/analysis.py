@@ -31,7 +31,7 @@ def analyse(study: Study, out: Path | str | None = None, seed: int = 0) -> dict[
 
     Args:
         study: an open study, finished or not.
-        out: folder for ``analysis.json``, ``answers.csv``, ``distribution.csv`` and, for pairs, ``preferences.jsonl``.
+        out: folder for ``analysis.json``, ``answers.csv``, ``distribution.csv`` and, for preferences, ``preferences.jsonl``.
         seed: of the bootstrap.
 
     Returns:
@@ -62,7 +62,7 @@ def analyse(study: Study, out: Path | str | None = None, seed: int = 0) -> dict[
         "failure_modes": _failure_modes(first),
     }  # fmt: skip
     if out is not None:
-        _write(found, answers, asked.is_pair, Path(out))
+        _write(found, answers, Path(out))
     return found
 
 
@@ -186,7 +186,7 @@ def _failure_modes(answers: Sequence[dict]) -> list[dict]:
     ]
 
 
-def _write(found: dict, answers: Sequence[dict], is_pair: bool, out: Path) -> None:
+def _write(found: dict, answers: Sequence[dict], out: Path) -> None:
     with atomic(out / "analysis.json") as temporary:
         temporary.write_text(json.dumps(found, indent=1) + "\n")
     flat = [
@@ -198,13 +198,17 @@ def _write(found: dict, answers: Sequence[dict], is_pair: bool, out: Path) -> No
     for name, rows in (("answers.csv", flat), ("distribution.csv", found["distribution"])):
         with atomic(out / name) as temporary:
             pl.DataFrame(rows, infer_schema_length=None).write_csv(temporary)
-    if is_pair:
-        question = next(iter(found["agreement"]))["question"]
+    if found["study"]["protocol"] == "preference":
         lines = [
-            json.dumps({"chosen": chosen.image_id, "rejected": other.image_id, "reader": answer["reader"],
-                        "question": question, "is_simulated": found["study"]["is_simulated"]})
+            json.dumps({"findings": answer["shown"], **_preferred("chosen", chosen), **_preferred("rejected", other),
+                        "reader": answer["reader"], "is_simulated": found["study"]["is_simulated"]})
             for answer in answers
-            for chosen, other in [_chosen(question, answer)]
+            if not answer["is_repeat"]
+            for chosen, other in [_chosen("preferred", answer)]
         ]  # fmt: skip
         with atomic(out / "preferences.jsonl") as temporary:
             temporary.write_text("".join(f"{line}\n" for line in lines))
+
+
+def _preferred(key: str, side: Side) -> dict[str, str]:
+    return {key: side.image_id, f"{key}_file_name": side.file_name, f"{key}_method": side.arm, f"{key}_prompt": side.prompt}  # fmt: skip

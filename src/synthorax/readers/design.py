@@ -83,7 +83,7 @@ def create_study(
         protocol_name,
         _blinded(folder, [film.file_name for film in films]),
         [
-            Case(case[-1].patient_id, _shown(case[-1], asked), tuple(Side(next(numbers), film.arm, film.image_id) for film in case))
+            Case(case[-1].patient_id, _shown(case[-1], asked), tuple(Side(next(numbers), film.arm, film.image_id, film.file_name, film.prompt) for film in case))
             for case in chosen
         ],
         [worklist(wanted, reader, readers, round(repeats * wanted), seed) for reader in range(readers)],

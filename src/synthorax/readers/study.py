@@ -34,11 +34,16 @@ CREATE TABLE coded (reader INTEGER, position INTEGER, PRIMARY KEY (reader, posit
 
 @dataclass(frozen=True)
 class Side:
-    """One film of a case and what it truly is; ``film`` numbers the stored films."""
+    """One film of a case and what it truly is; ``film`` numbers the stored films.
+
+    ``file_name`` and ``prompt`` are those of the run's metadata, for whoever trains on the answers.
+    """
 
     film: int
     arm: str
     image_id: str
+    file_name: str = ""
+    prompt: str = ""
 
 
 @dataclass(frozen=True)
@@ -202,15 +207,15 @@ class Study:
         """
         with self._open() as db:
             rows = db.execute(
-                "SELECT reader, position, case_number, patient_id, sides, is_flipped, is_repeat, answer, comment, seconds "
+                "SELECT reader, position, case_number, patient_id, shown, sides, is_flipped, is_repeat, answer, comment, seconds "
                 "FROM answer JOIN item USING (reader, position) JOIN cases USING (case_number) ORDER BY reader, position"
             ).fetchall()
             codes: dict[tuple[int, int], list[str]] = {}
             for reader, position, mode in db.execute("SELECT * FROM code ORDER BY mode"):
                 codes.setdefault((reader, position), []).append(mode)
-        for reader, position, case, patient, sides, flipped, repeat, answer, comment, seconds in rows:
+        for reader, position, case, patient, shown, sides, flipped, repeat, answer, comment, seconds in rows:
             yield {
-                "reader": reader, "position": position, "case": case, "patient_id": patient,
+                "reader": reader, "position": position, "case": case, "patient_id": patient, "shown": shown,
                 "sides": [Side(**side) for side in json.loads(sides)][:: -1 if flipped else 1],
                 "is_repeat": bool(repeat), **json.loads(answer), "comment": comment, "seconds": seconds,
                 "codes": codes.get((reader, position), []),
