@@ -16,6 +16,7 @@ import pytest
 
 from synthorax.concepts import Vocabulary, annotate_studies
 from synthorax.dataset import metadata_frame, write_metadata, write_png
+from synthorax.readers import PROTOCOLS, create_study
 from synthorax.runs import measuring, results
 from synthorax.seeds import generator
 
@@ -108,6 +109,19 @@ def looked_at(run_template):
     """One server for the tests that change nothing."""
     serving = Server(run_template)
     yield serving
+    serving.kill()
+
+
+@pytest.fixture(scope="session")
+def studies(run_template, tmp_path_factory):
+    """One server, and a study of each protocol, for the tests that answer nothing."""
+    run = Path(shutil.copytree(run_template, tmp_path_factory.mktemp("studies") / "run"))
+    made = {
+        name: create_study(run, run / f"readers/{name}.sqlite", name, cases=4, is_simulated=True)
+        for name in PROTOCOLS
+    }
+    serving = Server(run)
+    yield {name: f"{serving.base}/read/{study.links()[1]}" for name, study in made.items()}
     serving.kill()
 
 

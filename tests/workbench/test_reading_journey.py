@@ -2,7 +2,9 @@
 
 import sqlite3
 
-from synthorax.readers import Study, create_study
+import pytest
+
+from synthorax.readers import PROTOCOLS, Study, create_study
 
 
 def read_case(tab, realism, agreement):
@@ -55,6 +57,53 @@ def test_twenty_cases_with_a_reload_and_a_kill_lose_nothing(server, run, tab):
     assert [a["codes"] for a in Study(study.path).answers() if a["comment"]] == [["implausible ribs"]]
     tab.goto(f"{server.base}/studies/cars")
     assert "Simulated answers" in tab.inner_text("h1")
+
+
+@pytest.mark.parametrize(("width", "height"), [(1280, 800), (1024, 768), (820, 1180)])
+@pytest.mark.parametrize("protocol", sorted(PROTOCOLS))
+def test_a_case_fits_a_tablet_and_its_targets_a_finger(studies, browser, protocol, width, height):
+    context = browser.new_context(viewport={"width": width, "height": height}, has_touch=True)
+    tab = context.new_page()
+    tab.goto(studies[protocol])
+    small = "[...document.querySelectorAll('a, button, label:has(input), textarea')].map(e => [e.innerText, e.getBoundingClientRect()]).filter(([t, r]) => r.width && r.left >= 0 && Math.min(r.width, r.height) < 44).map(([t]) => t)"
+    assert tab.evaluate(small) == []
+    tab.tap("text=Begin")
+    tab.wait_for_url("**/1")
+    assert tab.evaluate(small) == []
+    assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth"), "no page scrolls sideways"
+    button = tab.locator("button.good").bounding_box()
+    assert button["y"] + button["height"] <= height, "film, questions and the way on without scrolling"
+    for question in PROTOCOLS[protocol].questions:
+        tab.tap(f"label:has(input[name={question.name}])")
+    assert tab.locator("input:checked").count() == len(PROTOCOLS[protocol].questions)
+    context.close()
+
+
+def test_two_fingers_move_and_zoom_and_reset_brings_back(studies, browser):
+    context = browser.new_context(viewport={"width": 1024, "height": 768}, has_touch=True)
+    tab = context.new_page()
+    tab.goto(f"{studies['cars']}/1")
+    tab.wait_for_load_state()
+    session = context.new_cdp_session(tab)
+
+    def touch(kind, *points):
+        at = [{"x": x, "y": y, "id": i} for i, (x, y) in enumerate(points)]
+        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": at})
+
+    touch("touchStart", (250, 300), (350, 300))
+    touch("touchMove", (200, 300), (400, 300))
+    assert "2.0×" in tab.inner_text("output.window")
+    before = tab.locator(".port img").bounding_box()
+    touch("touchMove", (260, 340), (460, 340))
+    after = tab.locator(".port img").bounding_box()
+    moved = after["x"] - before["x"], after["y"] - before["y"]
+    assert moved == pytest.approx((60, 40), abs=2), "the film goes with the fingers"
+    touch("touchEnd")
+    tab.tap("text=Invert")
+    assert tab.get_attribute("[data-invert]", "aria-pressed") == "true"
+    tab.tap("text=Reset view")
+    assert tab.inner_text("output.window") == "W 255 L 128 · 1.0×"
+    context.close()
 
 
 def test_reading_works_without_javascript(server, run, browser):

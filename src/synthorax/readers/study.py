@@ -203,7 +203,7 @@ class Study:
     def answers(self) -> Iterator[dict[str, Any]]:
         """Every answer with its truth, in reading order: for the analyst.
 
-        ``chosen`` in the answer of a pair is 'a' or 'b' as shown; ``sides`` are in the order shown.
+        The answer on a pair is 'a' or 'b' as shown; ``sides`` are in the order shown.
         """
         with self._open() as db:
             rows = db.execute(

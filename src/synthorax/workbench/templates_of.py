@@ -18,7 +18,7 @@ _ENVIRONMENT = jinja2.Environment(
 )
 _ENVIRONMENT.filters["words"] = lambda text: str(text).replace("_", " ")
 _ENVIRONMENT.filters["number"] = lambda value, digits=2: "–" if value is None else f"{value:.{digits}f}"
-_ENVIRONMENT.filters["percent"] = lambda value: "–" if value is None else f"{100 * value:.0f} %"
+_ENVIRONMENT.filters["percent"] = lambda value: "–" if value is None else f"{100 * value:.0f}\u00a0%"
 
 
 def page(request: Request, template: str, *, status_code: int = 200, **values: Any) -> HTMLResponse:

@@ -72,7 +72,6 @@ modes.addEventListener("click", (e) => {
   if (!b) return;
   if (b.dataset.mode) show(b.dataset.mode);
   else if (b.dataset.toggle) overlay();
-  else if ("reset" in b.dataset) dispatchEvent(new KeyboardEvent("keydown", { key: "0" }));
 });
 stack?.querySelector(".slide input").addEventListener("input", () => show("slider"));
 addEventListener("keydown", (e) => {
