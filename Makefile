@@ -37,7 +37,7 @@ MODEL := runs/model
 FILMS := $(MODEL)/patients/studies.parquet $(if $(NIH),$(MODEL)/nih.parquet) $(if $(HANNOVER),$(MODEL)/hannover.parquet) \
 	$(if $(NIH),$(MODEL)/composites/studies.parquet)
 model: install
-	$(BIN)/synthorax phantom sample --atlas built-in --n 800 --seed 20260001 --size 256 --pairs allowed --renderings 5 --out $(MODEL)/patients
+	$(BIN)/synthorax phantom sample --atlas built-in --n 800 --seed 20260001 --site mixed --size 256 --pairs allowed --renderings 5 --out $(MODEL)/patients
 	$(if $(NIH),$(BIN)/synthorax studies import $(NIH) --format nih --out $(MODEL)/nih.parquet)
 	$(if $(HANNOVER),$(BIN)/synthorax studies import $(HANNOVER) --format hannover --out $(MODEL)/hannover.parquet)
 	$(if $(NIH),$(BIN)/synthorax phantom composites $(MODEL)/patients --films $(MODEL)/nih.parquet --out $(MODEL)/composites)

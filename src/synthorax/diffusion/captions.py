@@ -50,7 +50,7 @@ def captions(manifests: Sequence[Path]) -> dict[str, tuple[Caption, ...]]:
                 found = _captions(study, present, vocabulary)
                 if more:
                     found += [(f"{text} {' '.join(more)}".strip(), says | {*more}) for text, says in found]
-                who, is_who = person(study["sex"], study["age"], study["view_position"])
+                who, is_who = _person(study["sex"], study["age"], study["view_position"])
                 if who:
                     found += [(f"{who} {text}".strip(), says | is_who) for text, says in found]
                 said[study["image_id"]] = tuple(found)
@@ -69,15 +69,14 @@ def _beside(studies: pl.DataFrame) -> list[list[str]]:
     return sentences
 
 
-def person(sex: str | None, age: float | None, view: str | None) -> tuple[str, frozenset[str]]:
+def _person(sex: str | None, age: float | None, view: str | None) -> tuple[str, frozenset[str]]:
     """'Female, 63 years, PA view.', what of it is known, and the same as names: sex, decade of age, view."""
-    known = [SEXES[sex]] if sex in SEXES else []
-    known += [f"{age:.0f} years"] if age is not None else []
-    known += [f"{view} view"] if view in ("PA", "AP") else []
-    names = [
-        f"{age // 10 * 10:.0f}s" if word.endswith("years") and age is not None else word for word in known
-    ]
-    return (f"{', '.join(known)}." if known else ""), frozenset(names)
+    names = {SEXES[sex]: SEXES[sex]} if sex in SEXES else {}
+    if age is not None:
+        names[f"{age:.0f} years"] = f"{age // 10 * 10:.0f}s"
+    if view in ("PA", "AP"):
+        names[f"{view} view"] = f"{view} view"
+    return (f"{', '.join(names)}." if names else ""), frozenset(names.values())
 
 
 def _captions(study: dict, present: frozenset[str], vocabulary: Vocabulary) -> list[Caption]:
