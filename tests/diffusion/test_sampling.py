@@ -18,12 +18,13 @@ class GaussianModel:
     s: float = 0.5
     latent_shape = (2, 4, 4)
     device = torch.device("cpu")
+    sample_settings = {"guidance_scale": 3.0, "num_inference_steps": 30, "sampler": "ddim"}  # noqa: RUF012
 
     @property
     def alphas_cumprod(self):
         return scheduler().alphas_cumprod.double()
 
-    def encode_text(self, prompts):
+    def encode_text(self, prompts, like=None):
         return torch.tensor([[[0.0 if text == "" else float(text)]] for text in prompts])
 
     def predict_noise(self, x_t, t, embeddings):
