@@ -132,7 +132,8 @@ def dpm_solver(
         h = math.log(alpha_s / alpha_t * sigma_t / sigma_s) if sigma_s else math.inf
         is_first_order = h_before is None or h == math.inf
         D = x0 if is_first_order else x0 + h / (2 * h_before) * (x0 - x0_before)
-        x = sigma_s / sigma_t * math.exp(-(k - 1) * h) * x - alpha_s * math.expm1(-k * h) * D
+        kept = sigma_s / sigma_t * (math.exp(-h) if is_sde else 1.0)
+        x = kept * x - alpha_s * math.expm1(-k * h) * D
         if is_sde:
             x = x + sigma_s * (-math.expm1(-2 * h)) ** 0.5 * fresh()
         x0_before, h_before = x0, h
