@@ -29,7 +29,9 @@ def network(name: str) -> torch.nn.Module:
             num_attention_heads=16, attention_head_dim=72, num_layers=28, sample_size=64, patch_size=2,
             in_channels=4, out_channels=8, cross_attention_dim=1152, caption_channels=4096, interpolation_scale=2,
         )  # fmt: skip
-    if name == "radedit":  # RadEdit, appendix: 128 x (1, 2, 4, 6, 8), attention at 32 x 32 and below, heads of 32
+    if (
+        name == "radedit"
+    ):  # RadEdit, appendix: 128 x (1, 2, 4, 6, 8), attention at 32 x 32 and below, heads of 32
         widths = tuple(128 * factor for factor in (1, 2, 4, 6, 8))
         return UNet2DConditionModel(
             sample_size=64, in_channels=4, out_channels=4, block_out_channels=widths, layers_per_block=2,
@@ -68,7 +70,9 @@ def main(name: str) -> None:
     first, *later = [step() for _ in range(4)]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     n = sum(p.numel() for p in net.parameters())
-    print("| architecture | parameters | peak memory | of which Python and its libraries | first step | best of three |")
+    print(
+        "| architecture | parameters | peak memory | of which Python and its libraries | first step | best of three |"
+    )
     print("| --- | --- | --- | --- | --- | --- |")
     print(
         f"| {name} | {n / 1e6:.1f} M | {peak / 2**20:.2f} GiB | {before / 2**20:.2f} GiB | {first:.2f} s | {min(later):.2f} s |"
