@@ -85,6 +85,26 @@ def test_generate_takes_the_models_own_settings_unless_told_otherwise(converted,
     )
 
 
+def test_each_kind_of_autoencoder_has_the_same_interface(converted, tmp_path):
+    from diffusers import AutoencoderDC, AutoencoderTiny, StableDiffusionPipeline
+
+    widths = {"encoder_block_out_channels": (8,) * 4, "decoder_block_out_channels": (8,) * 4}
+    layers = {"encoder_layers_per_block": (1,) * 4, "decoder_layers_per_block": (1,) * 4}
+    tiny = AutoencoderTiny(**widths, num_encoder_blocks=(1,) * 4, num_decoder_blocks=(1,) * 4)
+    deep = AutoencoderDC(**widths, **layers, encoder_qkv_multiscales=((),) * 4, decoder_qkv_multiscales=((),) * 4,
+                         latent_channels=4)  # fmt: skip
+    deep.register_to_config(block_out_channels=(8,) * 4)  # from which diffusers' pipeline counts the halvings
+    pipeline = load_model(converted["roentgen"]).pipeline
+    films = torch.rand(2, 64, 64)
+    for vae in (tiny, deep):
+        StableDiffusionPipeline(
+            **{**pipeline.components, "vae": vae}, requires_safety_checker=False
+        ).save_pretrained(tmp_path / type(vae).__name__)
+        model = load_model(tmp_path / type(vae).__name__, dtype="float32")
+        latents = model.encode(films)
+        assert latents.shape == (2, 4, 8, 8) and model.decode(latents).shape == films.shape
+
+
 #: Largest difference of a film (0 to 1) between batches of 1 and 16, by what the network computes in.
 BATCH_TOLERANCE = {"float32": 2e-5, "bfloat16": 1e-4}
 

@@ -120,17 +120,13 @@ def dpm_solver(
     The first step and the last, which ends without noise, are of first order.
     """
     k = 2 if is_sde else 1
-    x0_before = h_before = None
+    x0_before, h_before = x, 0.0
     for i, (abar_t, abar_s) in enumerate(pairwise(abar)):
-        alpha_t, sigma_t, alpha_s, sigma_s = (
-            abar_t**0.5,
-            (1 - abar_t) ** 0.5,
-            abar_s**0.5,
-            (1 - abar_s) ** 0.5,
-        )
+        alpha_t, sigma_t = abar_t**0.5, (1 - abar_t) ** 0.5
+        alpha_s, sigma_s = abar_s**0.5, (1 - abar_s) ** 0.5
         x0 = (x - sigma_t * predict(x, i)) / alpha_t
         h = math.log(alpha_s / alpha_t * sigma_t / sigma_s) if sigma_s else math.inf
-        is_first_order = h_before is None or h == math.inf
+        is_first_order = i == 0 or h == math.inf
         D = x0 if is_first_order else x0 + h / (2 * h_before) * (x0 - x0_before)
         kept = sigma_s / sigma_t * (math.exp(-h) if is_sde else 1.0)
         x = kept * x - alpha_s * math.expm1(-k * h) * D
