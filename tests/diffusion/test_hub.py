@@ -140,7 +140,7 @@ def test_offline_says_how_to_bring_the_files(own_hub, tmp_path, monkeypatch):
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(ModelError, match=r"'hf download microsoft/radedit --include 'unet/config.json' .* 'synthorax models convert'"):  # fmt: skip
+    with pytest.raises(ModelError, match=r"run: hf download microsoft/radedit --include 'unet/config.json' .* 'synthorax models convert'"):  # fmt: skip
         fetch("radedit", tmp_path / "out")
 
 

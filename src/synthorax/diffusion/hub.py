@@ -25,6 +25,12 @@ def snapshot(
     """
     from huggingface_hub import errors, snapshot_download
 
+    out_of_reach = (
+        errors.LocalEntryNotFoundError,
+        errors.HTTPError,
+        errors.RevisionResolutionError,
+        ConnectionError,
+    )
     page = f"https://huggingface.co/{repo}"
     try:
         return Path(
@@ -52,11 +58,11 @@ def snapshot(
         ) from error
     except errors.HFValidationError as error:
         raise ModelError(f"{repo!r} is no repo id; expected owner/name.") from error
-    except (OSError, errors.RevisionResolutionError) as error:
+    except out_of_reach as error:
         wanted = " ".join(f"--include '{pattern}'" for pattern in files)
         raise ModelError(
-            f"{repo} is not in the hub's cache and the hub cannot be reached. Where it can: "
-            f"'hf download {repo} {wanted} --local-dir DIR'; then bring DIR here and give it to 'synthorax models convert'."
+            f"{repo} is not in the hub's cache and the hub cannot be reached. Where it can, run: hf download {repo} "
+            f"{wanted} --local-dir DIR; then bring DIR here and give it to 'synthorax models convert'."
         ) from error
 
 

@@ -35,7 +35,7 @@ class DiffusionModel:
         pipeline: the ``diffusers`` pipeline whose components are used.
         model_id: the folder's name or the repo id.
         model_revision: the repo's revision, where there is one.
-        model_sha256: checksum over the folder's weights, or None for a repo id.
+        model_sha256: checksum over the weights; None for one that is in training.
         dtype: what the network computes in; latents stay float32.
         card: the folder's ``card.json``: ``notes`` for whoever sees its films, ``domains`` (see :meth:`domain`),
             ``edit`` (see :attr:`edit_settings`), ``sample`` (see :attr:`sample_settings`).
@@ -288,5 +288,7 @@ def weights_sha256(folder: Path) -> str:
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*.safetensors")):
         digest.update(path.relative_to(folder).as_posix().encode())
-        digest.update(path.read_bytes())
+        with path.open("rb") as file:
+            while block := file.read(1 << 24):
+                digest.update(block)
     return digest.hexdigest()
