@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -268,13 +269,26 @@ def test_chexgens_text_for_no_prompt_is_as_long_as_the_prompt_beside_it(converte
     assert torch.equal(model.encode_text(["LEFT (effusion)."]), model.encode_text(["left effusion ."]))
 
 
+def test_older_weights_become_the_same_safetensors(parts, converted, tmp_path):
+    from safetensors.torch import load_file
+
+    def to_bin(folder):
+        for path in folder.rglob("*.safetensors"):
+            stem = "pytorch_model" if path.stem == "model" else path.stem
+            torch.save(load_file(path), path.with_name(f"{stem}.bin"))
+            path.unlink()
+
+    out = convert(
+        "roentgen", {"pipeline": _edited(parts["roentgen"]["pipeline"], tmp_path, to_bin)}, tmp_path / "out"
+    )
+    assert load_model(out).model_sha256 == load_model(converted["roentgen"]).model_sha256
+
+
 # --- what is refused -----------------------------------------------------------------------------------------------
 
 
 def _edited(folder, tmp_path, change):
     """A copy of a part, changed."""
-    import shutil
-
     copy = tmp_path / "copy"
     if folder.is_file():
         shutil.copy(folder, copy)

@@ -1,6 +1,7 @@
 """Published models, once, to the pipeline folder that :func:`synthorax.diffusion.load_model` reads.
 
 The folder is diffusers' own form, all safetensors, with a ``card.json``: default settings, source, licence, notes.
+Older weights (``.bin``, ``.pth``) are read here alone, by torch's ``weights_only`` reader, which runs nothing in them.
 """
 
 import json
@@ -81,11 +82,11 @@ def convert(name: str, parts: Mapping[str, Path], out: Path) -> Path:
     return out
 
 
-def load_part(kind: Any, folder: Path, name: str, **options: Any) -> Any:
+def load_part(kind: Any, folder: Path, name: str) -> Any:
     """A diffusers network from ``folder/name``, or from ``folder`` itself; every weight must have its place.
 
     Raises:
-        ModelError: no config or safetensors there, or other weights than the config wants.
+        ModelError: no config or weights there, or other weights than the config wants.
     """
     folder = folder / name if (folder / name).is_dir() else folder
     if not (folder / "config.json").is_file():
@@ -94,9 +95,7 @@ def load_part(kind: Any, folder: Path, name: str, **options: Any) -> Any:
     if found != kind.__name__:
         raise ModelError(f"{folder} holds a {found}; expected {kind.__name__}.")
     try:
-        network, report = kind.from_pretrained(
-            folder, use_safetensors=True, output_loading_info=True, local_files_only=True, **options
-        )
+        network, report = kind.from_pretrained(folder, output_loading_info=True, local_files_only=True)
     except (OSError, ValueError, RuntimeError) as error:
         raise ModelError(f"the {name} in {folder} cannot be read: {str(error).splitlines()[0]}") from error
     for what in ("missing_keys", "unexpected_keys"):
@@ -149,7 +148,7 @@ def _stable_diffusion(parts: Mapping[str, Path], out: Path) -> None:
     try:
         pipeline = StableDiffusionPipeline.from_pretrained(
             folder, unet=unet, vae=vae, safety_checker=None, feature_extractor=None, requires_safety_checker=False,
-            use_safetensors=True, local_files_only=True,
+            local_files_only=True,
         )  # fmt: skip
     except (OSError, ValueError) as error:
         raise ModelError(f"{folder} cannot be read: {str(error).splitlines()[0]}") from error
