@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from synthorax.cli import run
 from synthorax.diffusion import biovil, chexgen, load_model, sample
-from synthorax.diffusion.convert import convert
+from synthorax.diffusion.convert import convert, load_part
 from synthorax.diffusion.published import card_of_repo, published_models
 from synthorax.editing import edit
 from synthorax.errors import InputError, ModelError
@@ -282,6 +282,28 @@ def test_older_weights_become_the_same_safetensors(parts, converted, tmp_path):
         "roentgen", {"pipeline": _edited(parts["roentgen"]["pipeline"], tmp_path, to_bin)}, tmp_path / "out"
     )
     assert load_model(out).model_sha256 == load_model(converted["roentgen"]).model_sha256
+
+
+def test_an_autoencoder_with_the_names_of_2022_is_read_in_full(parts, tmp_path):
+    """sd-vae-ft-ema and its like call the attention's matrices query, key, value and proj_attn."""
+    from diffusers import AutoencoderKL
+    from safetensors.torch import load_file, save_file
+
+    old = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
+
+    def rename(folder):
+        path = folder / "diffusion_pytorch_model.safetensors"
+        weights = load_file(path)
+        for new, name in old.items():
+            weights = {
+                key.replace(f"attentions.0.{new}.", f"attentions.0.{name}."): w for key, w in weights.items()
+            }
+        assert sum("proj_attn" in key for key in weights) == 4
+        save_file(weights, path)
+
+    found = load_part(AutoencoderKL, _edited(parts["radedit"]["vae"], tmp_path, rename), "vae").state_dict()
+    expected = load_part(AutoencoderKL, parts["radedit"]["vae"], "vae").state_dict()
+    assert all(torch.equal(found[key], expected[key]) for key in expected)
 
 
 # --- what is refused -----------------------------------------------------------------------------------------------
