@@ -14,7 +14,7 @@ Guidance = Annotated[
     typer.Option(help="Strength of the prompt: 1 is none. Default of these three: the model's own."),
 ]
 Steps = Annotated[int | None, typer.Option(min=1, help="Denoising steps.")]
-Sampler = Annotated[str | None, typer.Option(help="ddim, ancestral, dpm-solver (few steps), dpm-solver-sde.")]
+Sampler = Annotated[str | None, typer.Option(help="ddim, ancestral, dpm-solver, dpm-solver-sde.")]
 Out = Annotated[Path, typer.Option(help="Run folder; the same command over a killed run finishes it.")]
 Device = Annotated[str, typer.Option(help="A torch device: cpu, cuda, cuda:1, mps.")]
 Dtype = Annotated[str, typer.Option(help="float32, bfloat16, float16, or auto.")]
