@@ -9,8 +9,12 @@ Model = Annotated[
     str | None,
     typer.Option("--model", help="A diffusers pipeline folder or repo id; default: the embedded model."),
 ]
-Guidance = Annotated[float, typer.Option(help="Strength of the prompt: 1 is none; embedded model 3.")]
-Steps = Annotated[int, typer.Option(min=1, help="Denoising steps.")]
+Guidance = Annotated[
+    float | None,
+    typer.Option(help="Strength of the prompt: 1 is none. Default of these three: the model's own."),
+]
+Steps = Annotated[int | None, typer.Option(min=1, help="Denoising steps.")]
+Sampler = Annotated[str | None, typer.Option(help="ddim, ancestral, dpm-solver, dpm-solver-sde.")]
 Out = Annotated[Path, typer.Option(help="Run folder; the same command over a killed run finishes it.")]
 Device = Annotated[str, typer.Option(help="A torch device: cpu, cuda, cuda:1, mps.")]
 Dtype = Annotated[str, typer.Option(help="float32, bfloat16, float16, or auto.")]
@@ -74,8 +78,9 @@ def generate(
     ],
     out: Out,
     model: Model = None,
-    guidance_scale: Guidance = 3.0,
-    num_inference_steps: Steps = 30,
+    guidance_scale: Guidance = None,
+    num_inference_steps: Steps = None,
+    sampler: Sampler = None,
     seed: Annotated[int, typer.Option(help="Seed of the films.")] = 0,
     device: Device = "cpu",
     dtype: Dtype = "auto",
@@ -87,18 +92,21 @@ def generate(
     strict: Strict = False,
 ) -> None:
     """Make whole films from prompts: OUT/synthetic with its metadata.parquet."""
-    from synthorax.runs.making import Settings
     from synthorax.runs.plan_edits import generate_films, read_prompts
 
-    settings = Settings(guidance_scale, num_inference_steps, 0.0)
+    given = {"guidance_scale": guidance_scale, "num_inference_steps": num_inference_steps, "sampler": sampler}
+    given = {name: value for name, value in given.items() if value is not None}
     means = _means(model, device, dtype, batch_size, shard, limit, offline)
     if dry_run:
         from synthorax.runs.estimate import estimate_films
+        from synthorax.runs.making import Settings
 
-        rows = len(means.shard.of(read_prompts(prompts, limit)))
-        typer.echo(estimate_films(rows, means.load_model(), settings, means.batch_size))
+        rows, loaded = len(means.shard.of(read_prompts(prompts, limit))), means.load_model()
+        chosen = {**loaded.sample_settings, **given}
+        settings = Settings(chosen["guidance_scale"], chosen["num_inference_steps"], 0.0)
+        typer.echo(estimate_films(rows, loaded, settings, means.batch_size))
         return
-    _tell(generate_films(prompts, out, settings, seed, means), strict)
+    _tell(generate_films(prompts, out, given, seed, means), strict)
 
 
 def _means(

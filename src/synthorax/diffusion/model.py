@@ -2,7 +2,8 @@
 
 Inside: films are float32 ``(N, H, W)`` in [0, 1]; latents are float32 with unit variance; the network's
 output is a prediction of the noise epsilon. A pipeline's range [-1, 1], its channel count, its
-``scaling_factor``, the kind of its autoencoder and its ``prediction_type`` never leave this file.
+``scaling_factor``, the kind of its autoencoder and its ``prediction_type`` never leave this file; what a diffusion
+transformer in the place of the U-Net wants otherwise is in ``transformer.py``.
 """
 
 import hashlib
@@ -17,9 +18,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from synthorax.diffusion import hub, transformer
+from synthorax.diffusion.published import card_of_repo
 from synthorax.errors import ModelError
 
 EMBEDDED = Path(__file__).parent / "embedded"
+#: The network is a ``unet`` or a ``transformer``.
 COMPONENTS = ("vae", "text_encoder", "tokenizer", "unet", "scheduler")
 
 
@@ -31,10 +35,11 @@ class DiffusionModel:
         pipeline: the ``diffusers`` pipeline whose components are used.
         model_id: the folder's name or the repo id.
         model_revision: the repo's revision, where there is one.
-        model_sha256: checksum over the folder's weights, or None for a repo id.
-        dtype: what the U-Net computes in; latents stay float32.
+        model_sha256: checksum over the weights; None for one that is in training.
+        dtype: what the network computes in; latents stay float32.
         card: the folder's ``card.json``: ``notes`` for whoever sees its films, ``domains`` (see :meth:`domain`),
-            ``edit`` (see :attr:`edit_settings`).
+            ``edit`` (see :attr:`edit_settings`), ``sample`` (see :attr:`sample_settings`).
+        null_text: a transformer's learned text that stands for no prompt, ``(tokens, width)``.
     """
 
     pipeline: Any
@@ -43,11 +48,24 @@ class DiffusionModel:
     model_sha256: str | None
     dtype: torch.dtype
     card: Mapping[str, Any] = field(default_factory=dict)
+    null_text: Tensor | None = None
+
+    @property
+    def network(self) -> Any:
+        """The U-Net or the transformer."""
+        return getattr(self.pipeline, "unet", None) or self.pipeline.transformer
 
     @property
     def edit_settings(self) -> dict[str, Any]:
         """``guidance_scale, num_inference_steps, skip`` for edits: the card's ``edit``, else RadEdit's model card."""
         return self.card.get("edit", {"guidance_scale": 7.5, "num_inference_steps": 100, "skip": 0.3})
+
+    @property
+    def sample_settings(self) -> dict[str, Any]:
+        """``guidance_scale, num_inference_steps, sampler`` for whole films: the card's ``sample`` over ours."""
+        return {"guidance_scale": 3.0, "num_inference_steps": 30, "sampler": "ddim"} | self.card.get(
+            "sample", {}
+        )
 
     def domain(self, is_simulated: bool) -> str:
         """The words that the model's captions put before a kind of film; empty for a model that has none."""
@@ -55,7 +73,7 @@ class DiffusionModel:
 
     @property
     def device(self) -> torch.device:
-        return self.pipeline.unet.device
+        return self.network.device
 
     @cached_property
     def alphas_cumprod(self) -> Tensor:
@@ -68,7 +86,7 @@ class DiffusionModel:
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:
-        config = self.pipeline.unet.config
+        config = self.network.config
         return config.in_channels, config.sample_size, config.sample_size
 
     @property
@@ -114,8 +132,16 @@ class DiffusionModel:
         return getattr(self.pipeline.vae.config, "shift_factor", None) or 0.0
 
     @torch.no_grad()
-    def encode_text(self, prompts: Sequence[str]) -> Tensor:
-        """Prompts to embeddings ``(N, tokens, width)``, by the pipeline's own rule for length and mask."""
+    def encode_text(self, prompts: Sequence[str], *, like: Tensor | None = None) -> Tensor:
+        """Prompts to embeddings ``(N, tokens, width)``, by the pipeline's own rule for length and mask.
+
+        Args:
+            prompts: one an item; the empty prompt is what guidance pushes away from.
+            like: embeddings whose counterparts these are. Of use to a transformer alone: its learned text for
+                the empty prompt takes as many tokens as its counterpart has, else all.
+        """
+        if self.null_text is not None:
+            return transformer.encode_text(self.pipeline, prompts, self.null_text.to(self.device), like)
         return self.pipeline.encode_prompt(list(prompts), self.device, 1, False)[0]
 
     @torch.no_grad()
@@ -131,9 +157,11 @@ class DiffusionModel:
             float32 ``(N, C, h, w)``. Identical for an item in another batch up to the rounding of ``dtype``.
         """
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            output = self.pipeline.unet(x_t, t, encoder_hidden_states=embeddings, return_dict=False)[
-                0
-            ].float()
+            if self.null_text is not None:
+                output = transformer.predict(self.network, x_t, t, embeddings)
+            else:
+                output = self.network(x_t, t, encoder_hidden_states=embeddings, return_dict=False)[0]
+        output = output.float()
         if self.prediction_type == "epsilon":
             return output
         # v = sqrt(abar) eps - sqrt(1 - abar) x0  =>  eps = sqrt(abar) v + sqrt(1 - abar) x_t
@@ -160,35 +188,21 @@ def load_model(
     from diffusers import DiffusionPipeline
 
     folder = EMBEDDED if name is None else Path(name)
-    is_folder = folder.is_dir()
-    if is_folder:
-        index = folder / "model_index.json"
-        if not index.is_file():
-            raise ModelError(
-                f"{folder} has no model_index.json; expected a diffusers pipeline folder with {', '.join(COMPONENTS)}."
-            )
-        missing = [part for part in COMPONENTS if part not in json.loads(index.read_text())]
-        if missing:
-            raise ModelError(f"{index} names no {missing[0]!r}; a model needs {', '.join(COMPONENTS)}.")
-    elif name is None or str(name).count("/") != 1:
-        raise ModelError(
-            f"no model at {folder}; give a diffusers pipeline folder or a repo id such as owner/name."
-        )
-    options = {"safety_checker": None, "requires_safety_checker": False} if is_folder else {}
+    if not folder.is_dir():
+        folder = hub.pipeline_folder(str(name), revision)
+    is_transformer = _check_index(folder)
+    # T5 in float32 would take 19 GB; its publishers run it in bfloat16.
+    dtypes = {"default": torch.float32} | ({"text_encoder": torch.bfloat16} if is_transformer else {})
+    no_checker = {} if is_transformer else {"safety_checker": None, "requires_safety_checker": False}
     try:
-        with _quiet():
+        with quiet():
             pipeline = DiffusionPipeline.from_pretrained(
-                folder if is_folder else str(name),
-                use_safetensors=True,
-                dtype=torch.float32,
-                revision=revision,
-                local_files_only=is_folder,
-                **options,
+                folder, use_safetensors=True, dtype=dtypes, local_files_only=True, **no_checker
             )
     except (OSError, ValueError) as error:
         raise ModelError(f"{name or folder} cannot be loaded: {str(error).splitlines()[0]}") from error
     for part in COMPONENTS:
-        if getattr(pipeline, part, None) is None:
+        if getattr(pipeline, _named(part, is_transformer), None) is None:
             raise ModelError(f"{name or folder} has no {part!r}; a model needs {', '.join(COMPONENTS)}.")
     prediction = pipeline.scheduler.config.prediction_type
     if prediction not in ("epsilon", "v_prediction"):
@@ -196,20 +210,48 @@ def load_model(
     pipeline.set_progress_bar_config(disable=True)
     pipeline.to(device)
     for part in ("vae", "text_encoder", "unet"):
-        getattr(pipeline, part).float().eval().requires_grad_(False)
-    pipeline.unet.to(memory_format=torch.channels_last)
+        getattr(pipeline, _named(part, is_transformer)).eval().requires_grad_(False)
+    if not is_transformer:
+        pipeline.unet.to(memory_format=torch.channels_last)
     return DiffusionModel(
         pipeline=pipeline,
         model_id="synthorax-embedded" if name is None else str(name),
         model_revision=revision,
-        model_sha256=weights_sha256(folder) if is_folder else None,
+        model_sha256=weights_sha256(folder),
         dtype=compute_dtype(device, dtype),
-        card=json.loads((folder / "card.json").read_text()) if (folder / "card.json").is_file() else {},
+        card=_card(folder, str(name)),
+        null_text=transformer.null_text(folder) if is_transformer else None,
     )
 
 
+def _named(part: str, is_transformer: bool) -> str:
+    return "transformer" if is_transformer and part == "unet" else part
+
+
+def _check_index(folder: Path) -> bool:
+    """Whether the pipeline of the folder has a transformer; refuses one that lacks a part."""
+    index = folder / "model_index.json"
+    if not index.is_file():
+        raise ModelError(
+            f"{folder} has no model_index.json; expected a diffusers pipeline folder with {', '.join(COMPONENTS)}. "
+            "'synthorax models convert' makes one of published parts."
+        )
+    parts = json.loads(index.read_text())
+    is_transformer = "transformer" in parts
+    missing = [part for part in COMPONENTS if _named(part, is_transformer) not in parts]
+    if missing:
+        raise ModelError(f"{index} names no {missing[0]!r}; a model needs {', '.join(COMPONENTS)}.")
+    return is_transformer
+
+
+def _card(folder: Path, name: str) -> dict[str, Any]:
+    """The folder's card, or the one that we keep of a repo that has none."""
+    path = folder / "card.json"
+    return json.loads(path.read_text()) if path.is_file() else card_of_repo(name)
+
+
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """No loading bars, and no word about the one config key that the embedded autoencoder has more."""
     from diffusers.utils import logging as of_diffusers
     from transformers.utils import logging as of_transformers
@@ -246,5 +288,7 @@ def weights_sha256(folder: Path) -> str:
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*.safetensors")):
         digest.update(path.relative_to(folder).as_posix().encode())
-        digest.update(path.read_bytes())
+        with path.open("rb") as file:
+            while block := file.read(1 << 24):
+                digest.update(block)
     return digest.hexdigest()

@@ -117,6 +117,8 @@ def make_films(
     model: DiffusionModel,
     settings: Settings,
     batch_size: int = BATCH,
+    *,
+    sampler: str = "ddim",
 ) -> Iterator[dict]:
     """Whole films from the jobs' prompts and seeds (CoRPA); rows as from :func:`make_edits`."""
     from synthorax.diffusion.sampling import sample
@@ -133,6 +135,7 @@ def make_films(
             negative_prompts=[job.domain for job in full],
             guidance_scale=settings.guidance_scale,
             num_inference_steps=settings.num_inference_steps,
+            sampler=sampler,
         )
         return list(films[: len(some)].cpu().numpy())
 

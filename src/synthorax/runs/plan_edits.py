@@ -10,7 +10,8 @@ import numpy as np
 import polars as pl
 
 from synthorax.dataset import read_png
-from synthorax.errors import InputError
+from synthorax.diffusion.sampling import SAMPLERS
+from synthorax.errors import InputError, unknown_choice
 from synthorax.files import atomic, sha256_of
 from synthorax.perturbations import PLAN
 from synthorax.runs.folder import RunFolder
@@ -125,22 +126,29 @@ def edit_plan(
 
 
 def generate_films(
-    prompts: Path, out: Path, settings: Settings, seed: int = 0, means: Means = DEFAULT
+    prompts: Path, out: Path, given: dict[str, Any] | None = None, seed: int = 0, means: Means = DEFAULT
 ) -> Done:
     """Make a whole film of each line of a text file, or of each row's ``prompt`` of a CSV or Parquet file; resumable.
 
+    ``given`` holds what differs from the model's own ``sample_settings``.
+
     Raises:
-        InputError: no prompts there.
+        InputError: no prompts there, or an unknown sampler.
     """
     texts = read_prompts(prompts, means.limit)
     model = means.load_model()
+    chosen = {**model.sample_settings, **(given or {})}
+    if chosen["sampler"] not in SAMPLERS:
+        raise unknown_choice("sampler", chosen["sampler"], SAMPLERS)
+    settings = Settings(chosen["guidance_scale"], chosen["num_inference_steps"], 0.0)
     run = _open(
         out,
         means,
-        {"kind": "generate", "prompts": texts, "seed": seed, "settings": asdict(settings), "model_sha256": model.model_sha256},
+        {"kind": "generate", "prompts": texts, "seed": seed, "settings": chosen, "model_sha256": model.model_sha256},
     )  # fmt: skip
     jobs = [Job(f"film-{i:06d}", text, "", derive_seed(seed, "film", i), {}) for i, text in enumerate(texts)]
-    make_films(run, FILMS, means.shard.of(jobs), model, settings, means.batch_size)
+    sampler = chosen["sampler"]
+    make_films(run, FILMS, means.shard.of(jobs), model, settings, means.batch_size, sampler=sampler)
     return _finish(run, FILMS)
 
 
