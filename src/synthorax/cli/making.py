@@ -20,6 +20,14 @@ BatchSize = Annotated[
 ShardOption = Annotated[
     str, typer.Option("--shard", help="I/N: every N-th image from the I-th; 'runs merge' joins them.")
 ]
+Ray = Annotated[
+    str | None,
+    typer.Option(
+        "--ray",
+        help="auto, local or a Ray cluster's HOST:PORT: a replica of the model on each of its GPUs (--device cuda) or "
+        "groups of cores.",
+    ),
+]
 Limit = Annotated[int | None, typer.Option(min=1, help="At most so many images.")]
 Offline = Annotated[bool, typer.Option("--offline", help="Never ask the hub: local models only.")]
 DryRun = Annotated[
@@ -45,6 +53,7 @@ def edit(
     dtype: Dtype = "auto",
     batch_size: BatchSize = "auto",
     shard: ShardOption = "1/1",
+    ray: Ray = None,
     limit: Limit = None,
     offline: Offline = False,
     dry_run: DryRun = False,
@@ -55,7 +64,7 @@ def edit(
 
     given = {"guidance_scale": guidance_scale, "num_inference_steps": num_inference_steps, "skip": skip}
     given = {name: value for name, value in given.items() if value is not None}
-    means = _means(model, device, dtype, batch_size, shard, limit, offline)
+    means = _means(model, device, dtype, batch_size, shard, limit, offline, ray)
     if dry_run:
         from synthorax.runs.estimate import estimate_edits
         from synthorax.runs.making import Settings
@@ -81,6 +90,7 @@ def generate(
     dtype: Dtype = "auto",
     batch_size: BatchSize = "auto",
     shard: ShardOption = "1/1",
+    ray: Ray = None,
     limit: Limit = None,
     offline: Offline = False,
     dry_run: DryRun = False,
@@ -91,7 +101,7 @@ def generate(
     from synthorax.runs.plan_edits import generate_films, read_prompts
 
     settings = Settings(guidance_scale, num_inference_steps, 0.0)
-    means = _means(model, device, dtype, batch_size, shard, limit, offline)
+    means = _means(model, device, dtype, batch_size, shard, limit, offline, ray)
     if dry_run:
         from synthorax.runs.estimate import estimate_films
 
@@ -102,7 +112,14 @@ def generate(
 
 
 def _means(
-    model: str | None, device: str, dtype: str, batch_size: str, shard: str, limit: int | None, offline: bool
+    model: str | None,
+    device: str,
+    dtype: str,
+    batch_size: str,
+    shard: str,
+    limit: int | None,
+    offline: bool,
+    ray: str | None,
 ):
     from synthorax.errors import InputError
     from synthorax.runs.items import BATCH, Shard
@@ -111,7 +128,7 @@ def _means(
     if batch_size != "auto" and not (batch_size.isdecimal() and int(batch_size) > 0):
         raise InputError(f"--batch-size is {batch_size!r}; expected auto, or a number from 1 up.")
     size = BATCH if batch_size == "auto" else int(batch_size)
-    return Means(model, device, dtype, size, Shard.parse(shard), limit, offline)
+    return Means(model, device, dtype, size, Shard.parse(shard), limit, offline, ray)
 
 
 def _tell(done, strict: bool) -> None:

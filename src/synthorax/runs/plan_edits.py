@@ -1,10 +1,11 @@
 """A plan's edits, and whole films from prompts: the two steps of the main job that make images, on their own."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -14,12 +15,15 @@ from synthorax.errors import InputError
 from synthorax.files import atomic, sha256_of
 from synthorax.perturbations import PLAN
 from synthorax.runs.folder import RunFolder
-from synthorax.runs.items import BATCH, ONE, Shard, summary, write_dataset
+from synthorax.runs.items import BATCH, ONE, Batches, Shard, in_turn, summary, write_dataset
 from synthorax.runs.making import Job, Settings, make_edits, make_films, plan_jobs
 from synthorax.runs.own_films import source_films
 from synthorax.seeds import derive_seed
 from synthorax.studies import read_manifest
 from synthorax.studies.tables import read_table
+
+if TYPE_CHECKING:
+    from synthorax.diffusion.model import DiffusionModel
 
 EDITS, FILMS = "edits", "films"
 
@@ -36,6 +40,7 @@ class Means:
         shard: the part of the work that this process does.
         limit: at most so many images.
         is_offline: never ask the hub for a model.
+        ray: where replicas of the model work, see :class:`synthorax.runs.on_ray.Replicas`; None is this process.
     """
 
     model: str | None = None
@@ -45,14 +50,26 @@ class Means:
     shard: Shard = ONE
     limit: int | None = None
     is_offline: bool = False
+    ray: str | None = None
 
-    def load_model(self):
+    def load_model(self) -> "DiffusionModel":
         """The model, on the device."""
         if self.is_offline:
             os.environ["HF_HUB_OFFLINE"] = "1"
         from synthorax.diffusion import load_model
 
         return load_model(self.model, device=self.device, dtype=self.dtype)
+
+    @contextmanager
+    def at_work(self) -> Iterator[tuple["DiffusionModel", Batches]]:
+        """The model (on Ray without its weights), and who makes the batches."""
+        if self.ray is None:
+            yield self.load_model(), in_turn
+            return
+        from synthorax.runs.on_ray import Replicas
+
+        with Replicas(self.ray, self.load_model, self.device) as replicas:
+            yield replicas.model, replicas.batches
 
 
 DEFAULT = Means()
@@ -88,40 +105,40 @@ def edit_plan(
         raise InputError(
             f"{plan} names image {min(absent)!r}, which {studies} has not; give the manifest that the plan was made from."
         )
-    model = means.load_model()
-    settings = Settings(**{**model.edit_settings, **(given or {})})
-    is_simulated = dict(zip(frame["image_id"], frame["source"] == "phantom", strict=True))
-    jobs = plan_jobs(edits, lambda image_id: model.domain(is_simulated[image_id]))
-    jobs = [
-        replace(
-            job,
-            row={
-                **job.row,
-                "source_file_name": f"sources/{job.row['source_image_id']}.png",
-                "is_simulated": is_simulated[str(job.row["source_image_id"])],
-            },
-        )
-        for job in means.shard.of(jobs)
-    ]
-    run = _open(out, means, {"kind": "edit", "plan": str(plan.resolve()), "plan_sha256": sha256_of(plan),
-                             "studies": str(studies.resolve()), "studies_sha256": sha256_of(studies),
-                             "settings": asdict(settings), "model_sha256": model.model_sha256})  # fmt: skip
-    wanted = {job.row["source_image_id"] for job in jobs}
-    sources, rejected = source_films(run, frame.filter(pl.col("image_id").is_in(list(wanted))))
-    table = pl.DataFrame(rejected, schema={"row": pl.Int64, "file_name": pl.String, "reason": pl.String})
-    with atomic(run.path / "rejected.csv") as temporary:
-        table.write_csv(temporary)
-    reasons = {row["file_name"]: row["reason"] for row in rejected}
-    names = dict(zip(frame["image_id"], frame["file_name"], strict=True))
+    with means.at_work() as (model, batches):
+        settings = Settings(**{**model.edit_settings, **(given or {})})
+        is_simulated = dict(zip(frame["image_id"], frame["source"] == "phantom", strict=True))
+        jobs = plan_jobs(edits, lambda image_id: model.domain(is_simulated[image_id]))
+        jobs = [
+            replace(
+                job,
+                row={
+                    **job.row,
+                    "source_file_name": f"sources/{job.row['source_image_id']}.png",
+                    "is_simulated": is_simulated[str(job.row["source_image_id"])],
+                },
+            )
+            for job in means.shard.of(jobs)
+        ]
+        run = _open(out, means, {"kind": "edit", "plan": str(plan.resolve()), "plan_sha256": sha256_of(plan),
+                                 "studies": str(studies.resolve()), "studies_sha256": sha256_of(studies),
+                                 "settings": asdict(settings), "model_sha256": model.model_sha256})  # fmt: skip
+        wanted = {job.row["source_image_id"] for job in jobs}
+        sources, rejected = source_films(run, frame.filter(pl.col("image_id").is_in(list(wanted))))
+        table = pl.DataFrame(rejected, schema={"row": pl.Int64, "file_name": pl.String, "reason": pl.String})
+        with atomic(run.path / "rejected.csv") as temporary:
+            table.write_csv(temporary)
+        reasons = {row["file_name"]: row["reason"] for row in rejected}
+        names = dict(zip(frame["image_id"], frame["file_name"], strict=True))
 
-    def source(job: Job) -> np.ndarray:
-        image_id = str(job.row["source_image_id"])
-        if image_id not in sources:
-            raise InputError(reasons[names[image_id]])
-        return read_png(sources[image_id])
+        def source(job: Job) -> np.ndarray:
+            image_id = str(job.row["source_image_id"])
+            if image_id not in sources:
+                raise InputError(reasons[names[image_id]])
+            return read_png(sources[image_id])
 
-    make_edits(run, EDITS, jobs, source, model, settings, batch_size=means.batch_size)
-    return _finish(run, EDITS)
+        make_edits(run, EDITS, jobs, source, model, settings, batch_size=means.batch_size, batches=batches)
+        return _finish(run, EDITS)
 
 
 def generate_films(
@@ -133,15 +150,17 @@ def generate_films(
         InputError: no prompts there.
     """
     texts = read_prompts(prompts, means.limit)
-    model = means.load_model()
-    run = _open(
-        out,
-        means,
-        {"kind": "generate", "prompts": texts, "seed": seed, "settings": asdict(settings), "model_sha256": model.model_sha256},
-    )  # fmt: skip
-    jobs = [Job(f"film-{i:06d}", text, "", derive_seed(seed, "film", i), {}) for i, text in enumerate(texts)]
-    make_films(run, FILMS, means.shard.of(jobs), model, settings, means.batch_size)
-    return _finish(run, FILMS)
+    with means.at_work() as (model, batches):
+        run = _open(
+            out,
+            means,
+            {"kind": "generate", "prompts": texts, "seed": seed, "settings": asdict(settings), "model_sha256": model.model_sha256},
+        )  # fmt: skip
+        jobs = [
+            Job(f"film-{i:06d}", text, "", derive_seed(seed, "film", i), {}) for i, text in enumerate(texts)
+        ]
+        make_films(run, FILMS, means.shard.of(jobs), model, settings, means.batch_size, batches)
+        return _finish(run, FILMS)
 
 
 def _open(out: Path, means: Means, config: dict[str, Any]) -> RunFolder:
