@@ -24,7 +24,7 @@ def edit_words(tiny, training_manifest, tmp_path_factory):
     assert command(["concepts", "annotate", str(training_manifest), "--out", str(concepts)]) == 0
     assert command(["perturb", str(concepts), "--out", str(plan), "--per-type", "2"]) == 0
     return ["edit", str(plan), "--studies", str(training_manifest), "--model", str(tiny.pipeline),
-            "--num-inference-steps", "40", "--batch-size", "2"]  # fmt: skip
+            "--num-inference-steps", "12", "--batch-size", "2"]  # fmt: skip
 
 
 def _events(out):
@@ -33,7 +33,6 @@ def _events(out):
 
 
 def test_a_killed_replica_loses_nothing_and_changes_no_byte(edit_words, bytes_of, tmp_path):
-    pytest.importorskip("ray")
     on_ray = subprocess.Popen(
         [sys.executable, "-m", "synthorax.cli", *edit_words, "--out", str(tmp_path / "ray"), "--ray", "local"],
         env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -46,7 +45,7 @@ def test_a_killed_replica_loses_nothing_and_changes_no_byte(edit_words, bytes_of
     while on_ray.poll() is None and killed is None:
         time.sleep(0.02)
         pids = [event["pid"] for event in _events(tmp_path / "ray") if event["event"] == "replica"]
-        if len(pids) == 2 and status(tmp_path / "ray")["edits"]["done"] >= 4:
+        if len(pids) == 2 and status(tmp_path / "ray")["edits"]["done"] >= 2:
             killed = pids[0]
             os.kill(killed, signal.SIGKILL)
     said, error = on_ray.communicate()
@@ -62,7 +61,6 @@ def test_a_killed_replica_loses_nothing_and_changes_no_byte(edit_words, bytes_of
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "lcoal"])
 def test_an_address_where_nobody_answers_gets_a_sentence(edit_words, tmp_path, capsys, address):
-    pytest.importorskip("ray")
     assert command([*edit_words, "--out", str(tmp_path / "run"), "--ray", address]) == 2
     assert f"error: --ray is {address!r}, where nobody answers" in capsys.readouterr().err
 
