@@ -64,7 +64,7 @@ def edit(
 
     given = {"guidance_scale": guidance_scale, "num_inference_steps": num_inference_steps, "skip": skip}
     given = {name: value for name, value in given.items() if value is not None}
-    means = _means(model, device, dtype, batch_size, shard, limit, offline, ray)
+    means = means_of(model, device, dtype, batch_size, shard, limit, offline, ray)
     if dry_run:
         from synthorax.runs.estimate import estimate_edits
         from synthorax.runs.making import Settings
@@ -101,7 +101,7 @@ def generate(
     from synthorax.runs.plan_edits import generate_films, read_prompts
 
     settings = Settings(guidance_scale, num_inference_steps, 0.0)
-    means = _means(model, device, dtype, batch_size, shard, limit, offline, ray)
+    means = means_of(model, device, dtype, batch_size, shard, limit, offline, ray)
     if dry_run:
         from synthorax.runs.estimate import estimate_films
 
@@ -111,7 +111,7 @@ def generate(
     _tell(generate_films(prompts, out, settings, seed, means), strict)
 
 
-def _means(
+def means_of(
     model: str | None,
     device: str,
     dtype: str,
@@ -121,9 +121,10 @@ def _means(
     offline: bool,
     ray: str | None,
 ):
+    """The options of commands that make images, checked."""
     from synthorax.errors import InputError
     from synthorax.runs.items import BATCH, Shard
-    from synthorax.runs.plan_edits import Means
+    from synthorax.runs.means import Means
 
     if batch_size != "auto" and not (batch_size.isdecimal() and int(batch_size) > 0):
         raise InputError(f"--batch-size is {batch_size!r}; expected auto, or a number from 1 up.")

@@ -1,11 +1,9 @@
 """A plan's edits, and whole films from prompts: the two steps of the main job that make images, on their own."""
 
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -15,64 +13,15 @@ from synthorax.errors import InputError
 from synthorax.files import atomic, sha256_of
 from synthorax.perturbations import PLAN
 from synthorax.runs.folder import RunFolder
-from synthorax.runs.items import BATCH, ONE, Batches, Shard, in_turn, summary, write_dataset
+from synthorax.runs.items import summary, write_dataset
 from synthorax.runs.making import Job, Settings, make_edits, make_films, plan_jobs
+from synthorax.runs.means import DEFAULT, Means
 from synthorax.runs.own_films import source_films
 from synthorax.seeds import derive_seed
 from synthorax.studies import read_manifest
 from synthorax.studies.tables import read_table
 
-if TYPE_CHECKING:
-    from synthorax.diffusion.model import DiffusionModel
-
 EDITS, FILMS = "edits", "films"
-
-
-@dataclass(frozen=True)
-class Means:
-    """What a command works with; nothing here changes an image, beyond what kernels round differently.
-
-    Attributes:
-        model: a pipeline folder or repo id; None is the embedded model.
-        device: a torch device.
-        dtype: see :func:`synthorax.diffusion.load_model`.
-        batch_size: images at a time, halved where the memory does not suffice.
-        shard: the part of the work that this process does.
-        limit: at most so many images.
-        is_offline: never ask the hub for a model.
-        ray: where replicas of the model work, see :class:`synthorax.runs.on_ray.Replicas`; None is this process.
-    """
-
-    model: str | None = None
-    device: str = "cpu"
-    dtype: str = "auto"
-    batch_size: int = BATCH
-    shard: Shard = ONE
-    limit: int | None = None
-    is_offline: bool = False
-    ray: str | None = None
-
-    def load_model(self) -> "DiffusionModel":
-        """The model, on the device."""
-        if self.is_offline:
-            os.environ["HF_HUB_OFFLINE"] = "1"
-        from synthorax.diffusion import load_model
-
-        return load_model(self.model, device=self.device, dtype=self.dtype)
-
-    @contextmanager
-    def at_work(self) -> Iterator[tuple["DiffusionModel", Batches]]:
-        """The model (on Ray without its weights), and who makes the batches."""
-        if self.ray is None:
-            yield self.load_model(), in_turn
-            return
-        from synthorax.runs.on_ray import Replicas
-
-        with Replicas(self.ray, self.load_model, self.device) as replicas:
-            yield replicas.model, replicas.batches
-
-
-DEFAULT = Means()
 
 
 @dataclass(frozen=True)
