@@ -17,7 +17,7 @@ from synthorax.dataset import write_png
 from synthorax.runs.checking import status, verify
 from synthorax.seeds import generator
 
-N_FILMS = 160
+N_FILMS = 60
 CLI = ("-m", "synthorax.cli")
 
 
@@ -72,7 +72,7 @@ def main(folder: Path, n_kills: int, kind: str) -> None:
         if kind == "stub":
             return [Path(__file__).with_name("stub_run.py"), folder / out, 4000, 32, 0.2]
         return [*CLI, "edit", folder / "plan.parquet", "--studies", folder / "studies.parquet", "--out", folder / out,
-                "--num-inference-steps", 8, "--batch-size", 1]  # fmt: skip
+                "--num-inference-steps", 4, "--batch-size", 1]  # fmt: skip
 
     must(*command("undisturbed"))
     rng, n_midway, log = generator("kill -9"), 0, folder / "killed" / "run.log"
