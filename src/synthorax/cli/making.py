@@ -7,7 +7,10 @@ import typer
 
 Model = Annotated[
     str | None,
-    typer.Option("--model", help="A diffusers pipeline folder or repo id; default: the embedded model."),
+    typer.Option(
+        "--model",
+        help="A diffusers pipeline folder or a repo id (owner/name@commit); default: the embedded model.",
+    ),
 ]
 Guidance = Annotated[float, typer.Option(help="Strength of the prompt: 1 is none; embedded model 3.")]
 Steps = Annotated[int, typer.Option(min=1, help="Denoising steps.")]

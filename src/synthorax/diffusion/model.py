@@ -149,10 +149,10 @@ def load_model(
     Only safetensors are read and no remote code is run.
 
     Args:
-        name: a folder or a Hugging Face repo id; None is the embedded default.
+        name: a folder or a Hugging Face repo id, with ``@revision`` behind it or not; None is the embedded default.
         device: a torch device.
         dtype: ``float32``, ``bfloat16``, ``float16``, or ``auto`` (bfloat16 where the device multiplies it fast).
-        revision: a repo's revision.
+        revision: a repo's revision; a commit's hash keeps the weights the same for ever.
 
     Raises:
         ModelError: nothing there, a component missing, or a kind of prediction that is not known.
@@ -161,6 +161,9 @@ def load_model(
 
     folder = EMBEDDED if name is None else Path(name)
     is_folder = folder.is_dir()
+    if name is not None and not is_folder:
+        name, named = with_revision(str(name))
+        revision = revision or named
     if is_folder:
         index = folder / "model_index.json"
         if not index.is_file():
@@ -206,6 +209,12 @@ def load_model(
         dtype=compute_dtype(device, dtype),
         card=json.loads((folder / "card.json").read_text()) if (folder / "card.json").is_file() else {},
     )
+
+
+def with_revision(name: str) -> tuple[str, str | None]:
+    """``owner/name@revision`` in its two parts."""
+    repo, _, revision = name.partition("@")
+    return repo, revision or None
 
 
 @contextmanager
