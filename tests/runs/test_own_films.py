@@ -200,15 +200,18 @@ def test_a_run_through_each_set(tmp_path, tiny, build, format):
     root.mkdir()
     n_films, n_rejected = build(root)
     where, options = (root / "films", {"reports": root / "reports"}) if format == "dicom" else (root, {})
-    report, rejected = run_own_films(
+    report, rejected, counts = run_own_films(
         where, format, tmp_path / "run", means=Means(str(tiny.pipeline)), **options
     )
     assert report.is_file() and rejected == n_rejected
+    looked_at = n_films + n_rejected
+    assert counts.startswith(f"films: {looked_at} looked at = {n_films} taken + {n_rejected} rejected; ")
     results = read_results(tmp_path / "run")
     assert results.cohort.n_images == n_films and not results.is_simulated
     assert (tmp_path / "run" / "rejected.csv").read_text().count("\n") == n_rejected + 1
     rows = read_metadata(tmp_path / "run" / "synthetic")
     if format != "hannover":  # no report and no label there: nothing known, nothing to perturb
+        assert counts.endswith(f"edits: {rows.height} planned = {rows.height} done + 0 refused + 0 pending")
         assert rows.height > 0 and not rows["is_simulated"].any()
     assert all((tmp_path / "run" / "synthetic" / name).is_file() for name in rows["file_name"])
 
@@ -241,7 +244,7 @@ def test_other_settings_in_the_same_folder_are_refused(tmp_path, tiny):
 
 @pytest.mark.skipif("SYNTHORAX_NIH" not in os.environ, reason="wants real films")
 def test_real_films_with_the_embedded_model(tmp_path):
-    report, rejected = run_own_films(
+    report, rejected, _ = run_own_films(
         os.environ["SYNTHORAX_NIH"], "nih", tmp_path / "run", means=Means(limit=4)
     )
     assert rejected == 0 and "real films, edited" in report.read_text()

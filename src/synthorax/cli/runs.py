@@ -68,10 +68,11 @@ def run(
         return
     from synthorax.runs.own_films import run_own_films
 
-    report, n_rejected = run_own_films(
+    report, n_rejected, counts = run_own_films(
         studies, format, out, seed=seed, per_type=per_type, reports=reports, means=means
     )
     typer.echo(report)
+    typer.echo(counts)
     if n_rejected:
         typer.echo(
             f"{n_rejected} rows were rejected; they are listed in the report and in {out / 'rejected.csv'}."

@@ -22,6 +22,7 @@ from synthorax.quality.structure import structure
 from synthorax.runs import measuring, results
 from synthorax.runs.demo import finish, model_section, provenance
 from synthorax.runs.folder import RunFolder
+from synthorax.runs.items import summary
 from synthorax.runs.making import Settings, make_edits, plan_jobs
 from synthorax.runs.means import DEFAULT, Means
 from synthorax.studies import import_studies, prepare, read_film
@@ -39,7 +40,7 @@ def run_own_films(
     per_type: int = 1,
     reports: Path | None = None,
     means: Means = DEFAULT,
-) -> tuple[Path, int]:
+) -> tuple[Path, int, str]:
     """Edit a set's films towards what the set does not cover.
 
     Args:
@@ -52,7 +53,7 @@ def run_own_films(
         means: model, device, batches, replicas, limit of films.
 
     Returns:
-        ``report.html`` and the number of rejected rows.
+        ``report.html``, the number of rejected rows, and a line of counts that add up to the films and to the plan.
 
     Raises:
         InputError: no film of the set can be used.
@@ -119,7 +120,11 @@ def run_own_films(
         provenance=provenance(command + (f" --limit {means.limit}" if means.limit else ""), seed, time.time() - began),
         rejected=[results.RejectedRow(**row) for row in rejected],
     )  # fmt: skip
-    return finish(run, found), len(rejected)
+    counts = (
+        f"films: {frame.height + len(rejected)} looked at = {frame.height} taken + {len(rejected)} rejected"
+    )
+    counts += f"; {summary(run)}" if jobs else "; nothing to edit"
+    return finish(run, found), len(rejected), counts
 
 
 def source_films(run: RunFolder, frame: pl.DataFrame) -> tuple[dict[str, Path], list[dict]]:
