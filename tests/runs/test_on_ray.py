@@ -6,14 +6,17 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 
 import pytest
 import torch
 
 from synthorax.cli import run as command
-from synthorax.errors import InputError
+from synthorax.errors import InputError, ModelError, RunError
 from synthorax.runs.checking import status, verify
-from synthorax.runs.on_ray import refuse_unnamed, shares
+from synthorax.runs.folder import RunFolder
+from synthorax.runs.items import Drawing, Item, make_items
+from synthorax.runs.on_ray import Replicas, refuse_unnamed, shares
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +60,89 @@ def test_a_killed_replica_loses_nothing_and_changes_no_byte(edit_words, bytes_of
     assert f"edits: {planned['done']} planned = {planned['done']} done + 0 refused + 0 pending" in said
     assert bytes_of(tmp_path / "ray" / "synthetic") == bytes_of(tmp_path / "alone" / "synthetic")
     assert verify(tmp_path / "ray").problems == ()
+
+
+@pytest.fixture(scope="module")
+def replicas():
+    def load():  # functions inside functions travel by value: workers do not know this file
+        from dataclasses import make_dataclass
+
+        return make_dataclass("Pen", ["pipeline"], frozen=True)("weights")
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with Replicas("local", load, "cpu") as found:
+            yield found
+
+
+@pytest.fixture
+def made(replicas, tmp_path):
+    """Eight items made by the replicas with a drawing function: the seeds of the rows, and the run's events."""
+    items = [Item(f"{i}", {"file_name": f"films/{i}.png", "seed": i}, {}) for i in range(8)]
+
+    def make(draw):
+        run = RunFolder.open(tmp_path / "run", {"kind": "stub"})
+        making = Drawing(lambda some: [item.row["seed"] for item in some], draw, None)
+        rows = make_items(run, "films", items, making, batch_size=4, batches=replicas.batches)
+        return [row["seed"] for row in rows], [event["event"] for event in _events(tmp_path / "run")]
+
+    return make
+
+
+def test_a_batch_that_does_not_fit_on_a_replica_is_halved(made, capsys):
+    def draw(pen, seeds, batch_size):
+        import numpy as np
+
+        if len(seeds) > 1:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")
+        return [np.zeros((4, 4)) for _ in seeds]
+
+    seeds, events = made(draw)
+    assert seeds == list(range(8)) and events.count("halved") == 2
+    assert "out of memory: going on with --batch-size 1" in capsys.readouterr().err
+
+
+def test_a_slow_batch_is_repeated_by_an_idle_replica(made, tmp_path):
+    marker = tmp_path / "slow"
+
+    def draw(pen, seeds, batch_size):
+        import time
+
+        import numpy as np
+
+        if 0 in seeds and not marker.exists():
+            marker.touch()
+            time.sleep(10)
+        return [np.zeros((4, 4)) for _ in seeds]
+
+    began = time.monotonic()
+    seeds, events = made(draw)
+    assert seeds == list(range(8)) and events.count("finished") == 1
+    assert marker.exists() and time.monotonic() - began < 10
+
+
+def test_an_item_that_ends_every_replica_ends_the_run_with_a_sentence(made):
+    def draw(pen, seeds, batch_size):
+        import os
+
+        import numpy as np
+
+        if 3 in seeds:
+            os._exit(1)
+        return [np.zeros((4, 4)) for _ in seeds]
+
+    with pytest.raises(RunError, match=r"3 replicas were lost over 0 .*take a smaller --batch-size"):
+        made(draw)
+
+
+def test_what_the_model_says_is_wrong_reaches_the_user(made):
+    def draw(pen, seeds, batch_size):
+        from synthorax.errors import ModelError
+
+        raise ModelError("films have shape (1, 2); tiny takes (N, 64, 64).")
+
+    with pytest.raises(ModelError, match=r"tiny takes \(N, 64, 64\)"):
+        made(draw)
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "lcoal"])

@@ -15,13 +15,15 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from synthorax import __version__
-from synthorax.diffusion.model import DiffusionModel
 from synthorax.errors import InputError, RunError
 from synthorax.runs.folder import RunFolder
 from synthorax.runs.items import Batch, Drawing, Item, Made, Make, halved, is_out_of_memory
+
+if TYPE_CHECKING:
+    from synthorax.diffusion.model import DiffusionModel
 
 #: Cores of a replica on processors, at most; a node's cores make two groups at least.
 CORES = 8
@@ -34,12 +36,12 @@ SLOW = 2.0
 class _Replica:
     """A Ray actor: the model, in a process of its own."""
 
-    def __init__(self, load: Callable[[], DiffusionModel], folder: Path) -> None:
+    def __init__(self, load: Callable[[], "DiffusionModel"], folder: Path) -> None:
         if folder.is_dir():  # relative paths mean here what they mean to the command
             os.chdir(folder)
         self._load = load
 
-    def load(self) -> tuple[DiffusionModel, dict[str, object]]:
+    def load(self) -> tuple["DiffusionModel", dict[str, object]]:
         """Load the model; returns what it is, without its weights, and where."""
         self._model = self._load()
         where = {"pid": os.getpid(), "node": socket.gethostname(), "software_version": __version__}
@@ -71,9 +73,9 @@ class Replicas:
         RunError: a replica is of another synthorax, or none survives loading.
     """
 
-    model: DiffusionModel
+    model: "DiffusionModel"
 
-    def __init__(self, address: str, load: Callable[[], DiffusionModel], device: str) -> None:
+    def __init__(self, address: str, load: Callable[[], "DiffusionModel"], device: str) -> None:
         """Connect, and load the model everywhere.
 
         Args:
@@ -188,7 +190,7 @@ class Replicas:
         self._loaded(*found)
         return None
 
-    def _loaded(self, model: DiffusionModel, where: dict[str, object]) -> None:
+    def _loaded(self, model: "DiffusionModel", where: dict[str, object]) -> None:
         if where["software_version"] != __version__:
             raise RunError(
                 f"the machine {where['node']} has synthorax {where['software_version']}, this one {__version__}; "
