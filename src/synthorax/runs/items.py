@@ -179,7 +179,7 @@ def in_turn(run: RunFolder, todo: Sequence[Item], make: Make, batch_size: int) -
             yield some, images
             begin += len(some)
             continue
-        _free_memory()
+        free_memory()
 
 
 def halved(run: RunFolder, batch_size: int, error: BaseException) -> int:
@@ -221,7 +221,8 @@ def is_out_of_memory(error: BaseException) -> bool:
     )
 
 
-def _free_memory() -> None:
+def free_memory() -> None:
+    """Give back what nothing holds any more."""
     gc.collect()
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():

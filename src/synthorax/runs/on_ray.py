@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from synthorax import __version__
 from synthorax.errors import InputError, RunError
 from synthorax.runs.folder import RunFolder
-from synthorax.runs.items import Batch, Drawing, Item, Made, Make, halved, is_out_of_memory
+from synthorax.runs.items import Batch, Drawing, Item, Made, Make, free_memory, halved, is_out_of_memory
 
 if TYPE_CHECKING:
     from synthorax.diffusion.model import DiffusionModel
@@ -40,6 +40,7 @@ class _Replica:
         if folder.is_dir():  # relative paths mean here what they mean to the command
             os.chdir(folder)
         self._load = load
+        self._is_full = False
 
     def load(self) -> tuple["DiffusionModel", dict[str, object]]:
         """Load the model; returns what it is, without its weights, and where."""
@@ -48,7 +49,12 @@ class _Replica:
         return replace(self._model, pipeline=None), where
 
     def draw(self, draw: Callable, inputs: Any, batch_size: int) -> Sequence[Made]:
-        return draw(self._model, inputs, batch_size)
+        if self._is_full:  # what a batch too large left behind is let go only now, with its traceback
+            free_memory()
+        self._is_full = True
+        images = draw(self._model, inputs, batch_size)
+        self._is_full = False
+        return images
 
 
 @dataclass(frozen=True)
@@ -59,6 +65,7 @@ class _InHand:
     items: Sequence[Item]
     batch_size: int
     since: float
+    turn: int
 
 
 class Replicas:
@@ -96,10 +103,10 @@ class Replicas:
             self._idle: list[Any] = []
             self._losses: Counter[str] = Counter()
             self._news: list[dict[str, Any]] = []
+            self._turn = 0
             for _ in range(self._n):
                 self._start()
-            while not self._idle:
-                self._one_done()
+            self._wait_for_the_first()
         except BaseException:
             self._ray.shutdown()
             raise
@@ -117,6 +124,8 @@ class Replicas:
             raise TypeError(f"make is a {type(make).__name__}; replicas need a Drawing.")
         queue, left = deque(todo), {item.item_id for item in todo}
         seconds: list[float] = []
+        self._turn += 1
+        self._losses.clear()
         while left:
             while self._idle and (some := self._next(queue, left, batch_size, seconds)):
                 self._give(self._idle.pop(), some, make, batch_size)
@@ -126,6 +135,8 @@ class Replicas:
             if found is None:
                 continue
             hand, made = found
+            if hand.turn != self._turn or not hand.items:  # of an earlier call, or lost while loading
+                continue
             if isinstance(made, BaseException):
                 if is_out_of_memory(made) and hand.batch_size <= batch_size:
                     batch_size = halved(run, batch_size, made)
@@ -137,13 +148,23 @@ class Replicas:
             if new:
                 yield [item for item, _ in new], [one for _, one in new]
 
+    def _wait_for_the_first(self) -> None:
+        told_at = time.monotonic() + 60
+        while not self._idle:
+            self._one_done()
+            if time.monotonic() > told_at:
+                print(
+                    f"waiting for Ray: a replica needs {self._needs} and has not loaded yet", file=sys.stderr
+                )
+                told_at = float("inf")
+
     def _start(self) -> None:
         replica = self._start_one()
-        self._pending[replica.load.remote()] = _InHand(replica, (), 0, time.monotonic())
+        self._pending[replica.load.remote()] = _InHand(replica, (), 0, time.monotonic(), self._turn)
 
     def _give(self, replica: Any, some: Sequence[Item], make: Drawing, batch_size: int) -> None:
         ref = replica.draw.remote(make.draw, make.read(some), batch_size)
-        self._pending[ref] = _InHand(replica, some, batch_size, time.monotonic())
+        self._pending[ref] = _InHand(replica, some, batch_size, time.monotonic(), self._turn)
 
     def _next(self, queue: deque[Item], left: set[str], batch_size: int, seconds: Sequence[float]) -> Sequence[Item]:  # fmt: skip
         """What to hand out next: from the queue, else the batch that takes longest, unless somebody repeats it."""
@@ -158,7 +179,8 @@ class Replicas:
         slow = [
             hand
             for hand in self._pending.values()
-            if any(item.item_id in left and hands[item.item_id] == 1 for item in hand.items)
+            if hand.turn == self._turn
+            and any(item.item_id in left and hands[item.item_id] == 1 for item in hand.items)
             and time.monotonic() - hand.since > SLOW * statistics.median(seconds)
         ]
         if not slow:
@@ -166,7 +188,7 @@ class Replicas:
         return [item for item in min(slow, key=lambda hand: hand.since).items if item.item_id in left][:batch_size]  # fmt: skip
 
     def _one_done(self) -> tuple[_InHand, Sequence[Made] | BaseException] | None:
-        """What one replica finished, or how it failed; None after a second without news, and when one has loaded."""
+        """What a replica finished, or how it failed; None after a second without news, and when one has loaded."""
         ready, _ = self._ray.wait([*self._pending], num_returns=1, timeout=1)
         if not ready:
             return None
@@ -174,13 +196,10 @@ class Replicas:
         try:
             found = self._ray.get(ready[0])
         except self._ray.exceptions.RayTaskError as error:
-            cause = error.cause
-            if not hand.items or not isinstance(cause, MemoryError | RuntimeError):
-                raise cause from error
-            if not is_out_of_memory(cause):
-                raise cause from error
+            if not (hand.items and is_out_of_memory(error.cause)):
+                raise error.cause from error
             self._idle.append(hand.replica)
-            return hand, cause
+            return hand, error.cause
         except self._ray.exceptions.RayError as error:
             self._lost(hand, error)
             return hand, error
@@ -211,12 +230,15 @@ class Replicas:
                 f"{n} replicas were lost over {worst} ({first}); see Ray's logs, take a smaller --batch-size or --dtype "
                 "bfloat16. What is finished is kept."
             ) from error
+        print("a replica was lost: another one is started", file=sys.stderr)
         self._start()
 
 
 def _connected(address: str):
     """The package ``ray``, connected."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a new cluster reports nothing to its maker
+    # Of a new cluster alone: it reports nothing to its maker, and replicas are no less urgent than this process.
+    for name in ("RAY_USAGE_STATS_ENABLED", "RAY_worker_niceness"):
+        os.environ.setdefault(name, "0")
     try:
         import ray
     except ModuleNotFoundError as error:
