@@ -73,18 +73,30 @@ def test_a_published_model_is_trained_on(tiny, training_manifest, tmp_path, lora
     from safetensors.torch import load_file
 
     config = tiny.diffusion.model_copy(
-        update={"start": str(tiny.pipeline), "lora_rank": lora_rank, "train_text": True, "accumulate": 2, "steps": 2}
+        update={
+            "start": str(tiny.pipeline),
+            "lora_rank": lora_rank,
+            "train_text": True,
+            "accumulate": 2,
+            "steps": 2,
+        }
     )
     again = train_diffusion(config, [training_manifest], tmp_path)
     changed = {}
-    for part, name in (("unet", "diffusion_pytorch_model"), ("text_encoder", "model"), ("vae", "diffusion_pytorch_model")):
+    for part, name in (
+        ("unet", "diffusion_pytorch_model"),
+        ("text_encoder", "model"),
+        ("vae", "diffusion_pytorch_model"),
+    ):
         one, two = (load_file(folder / part / f"{name}.safetensors") for folder in (tiny.pipeline, again))
         assert one.keys() == two.keys()
         changed[part] = {key for key in one if not torch.equal(one[key], two[key])}
     assert not changed["vae"]
     if lora_rank:
         assert not changed["text_encoder"]
-        assert changed["unet"] and all(re.search(r"to_(q|k|v|out\.0)\.weight$", key) for key in changed["unet"])
+        assert changed["unet"] and all(
+            re.search(r"to_(q|k|v|out\.0)\.weight$", key) for key in changed["unet"]
+        )
     else:
         assert changed["text_encoder"] and len(changed["unet"]) > 20
     assert load_model(again).card == load_model(tiny.pipeline).card

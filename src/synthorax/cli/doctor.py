@@ -18,6 +18,7 @@ NEEDS: dict[str, tuple[tuple[str, ...], str]] = {
     "phantom": (("anatomy",), ""),
     "phantom build-atlas": (("ct",), "a CT with labels"),
     "train": ((), "films with reports"),
+    "train diffusion --start": (("lora",), "films with reports, a recipe with lora_rank"),
     "train classifier": ((), "films with concepts"),
     "evaluate": ((), "a classifier, films with concepts"),
     "readers": (("workbench",), "a run"),

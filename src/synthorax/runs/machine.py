@@ -25,6 +25,7 @@ EXTRAS = {
     "xrv": ("torchxrayvision",),
     "ct": ("nibabel",),
     "hf": ("datasets",),
+    "lora": ("peft",),
     "ray": ("ray",),
     "workbench": ("fastapi", "uvicorn", "python-multipart", "statsmodels", "krippendorff"),
 }
