@@ -25,7 +25,7 @@ def autoencoder(config: Config, films: FilmsOption, out: Out, dry_run: DryRun = 
 
     settings = read_recipe(config, AutoencoderConfig)
     if dry_run:
-        _say_estimate(settings, films, trial_step(settings), settings.steps)
+        _say_estimate(settings, films, *trial_step(settings), settings.steps)
         return
     typer.echo(train_autoencoder(settings, films, out))
 
@@ -49,15 +49,16 @@ def diffusion(
     if start is not None:
         asked = asked.model_copy(update={"start": start})
     if dry_run:
-        _say_estimate(asked, films, trial_step(asked, vae), asked.steps * asked.accumulate)
+        _say_estimate(asked, films, *trial_step(asked, vae), asked.steps * asked.accumulate)
         return
     typer.echo(train_diffusion(asked, films, out, vae))
 
 
-def _say_estimate(settings, films: list[Path], step, n_batches: int) -> None:
-    """The films' cache is a byte a pixel; checkpoints and latents are small beside it."""
+def _say_estimate(settings, films: list[Path], step, n_weights: int, n_batches: int) -> None:
+    """On disk: films and latents, less than two bytes a pixel; weights, their average and AdamW's two moments, twice while they are replaced; the result."""
     from synthorax.diffusion.films import n_cached
     from synthorax.runs.estimate import estimate_training
 
     n = n_cached(films, settings.films)
-    typer.echo(estimate_training(step, n_batches, settings.batch_size, n, n * settings.films.size**2))
+    disk = 2 * n * settings.films.size**2 + 34 * n_weights
+    typer.echo(estimate_training(step, n_batches, settings.batch_size, n, disk))

@@ -61,8 +61,8 @@ def reconstruction_loss(x: Tensor, y: Tensor, gradient_weight: float) -> Tensor:
     return loss
 
 
-def trial_step(config: AutoencoderConfig) -> Callable[[], object]:
-    """One forward and backward pass of a batch of noise, to be timed; nothing is learned."""
+def trial_step(config: AutoencoderConfig) -> tuple[Callable[[], object], int]:
+    """One forward and backward pass of a batch of noise, to be timed, and how many weights a checkpoint holds."""
     net = autoencoder(config.shape).to(memory_format=torch.channels_last)
     dtype = compute_dtype("cpu")
     x = torch.rand(config.batch_size, 1, config.crop, config.crop).contiguous(
@@ -74,7 +74,7 @@ def trial_step(config: AutoencoderConfig) -> Callable[[], object]:
             y = net.decode(net.encode(x).latent).sample
         reconstruction_loss(x, y.float(), config.gradient_weight).backward()
 
-    return step
+    return step, sum(p.numel() for p in net.parameters())
 
 
 def train_autoencoder(config: AutoencoderConfig, manifests: Sequence[Path], out: Path) -> Path:

@@ -98,8 +98,8 @@ def _check_start(config: DiffusionConfig, vae: Path | None) -> None:
         )
 
 
-def trial_step(config: DiffusionConfig, vae: Path | None = None) -> Callable[[], object]:
-    """One forward and backward pass of a batch of noise, to be timed; nothing is learned.
+def trial_step(config: DiffusionConfig, vae: Path | None = None) -> tuple[Callable[[], object], int]:
+    """One forward and backward pass of a batch of noise, to be timed, and how many weights a checkpoint holds.
 
     Raises:
         InputError, ModelError: as :func:`train_diffusion`.
@@ -115,7 +115,8 @@ def trial_step(config: DiffusionConfig, vae: Path | None = None) -> Callable[[],
     rng = generator("trial")
     latents = rng.standard_normal((config.batch_size, *model.latent_shape))
     texts = [PREVIEW[i % len(PREVIEW)] for i in range(config.batch_size)]
-    return lambda: _loss(model, nets.train(), latents, texts, rng, config.snr_gamma).backward()
+    n_weights = sum(p.numel() for p in nets.parameters())
+    return lambda: _loss(model, nets.train(), latents, texts, rng, config.snr_gamma).backward(), n_weights
 
 
 def train_diffusion(
