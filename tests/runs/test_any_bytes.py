@@ -16,7 +16,7 @@ from synthorax.studies import read_film
 from synthorax.studies.films import check_film
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "fuzz.py"
-FILES = sorted((Path(pydicom.data.__file__).parent / "test_files").rglob("*.dcm"))
+SMALL_RLE = Path(pydicom.data.__file__).parent / "test_files" / "MR_small_RLE.dcm"
 
 
 def test_a_few_hundred_mutated_inputs():
@@ -27,17 +27,6 @@ def test_a_few_hundred_mutated_inputs():
     counts, wrong = module.fuzz(300)
     assert not wrong and sum(counts.values()) == 300
     assert {said for _, said in counts} == {"read", "refused"}
-
-
-@pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_each_of_pydicoms_files_is_a_film_or_a_sentence(path):
-    try:
-        film = read_film(path)
-    except InputError as error:
-        assert str(error).startswith(str(path)) and str(error).endswith(".")
-    else:
-        assert film.pixels.ndim == 2 and 0 <= film.pixels.min() <= film.pixels.max() <= 1
 
 
 def test_a_damaged_manifest_gets_a_sentence(tmp_path):
@@ -69,8 +58,7 @@ def test_a_picture_that_claims_too_many_pixels_is_refused_before_decoding(tmp_pa
 
 @pytest.mark.filterwarnings("ignore")
 def test_a_dicom_that_claims_too_many_pixels_is_refused_before_decoding(tmp_path):
-    source = next(file for file in FILES if file.name == "MR_small_RLE.dcm")
-    ds = pydicom.dcmread(source)
+    ds = pydicom.dcmread(SMALL_RLE)
     ds.Modality, ds.Rows, ds.Columns = "CR", 60_000, 60_000
     ds.save_as(tmp_path / "film.dcm")
     with pytest.raises(InputError, match=r"film\.dcm claims 60000 x 60000 px; expected at most 100,000,000"):

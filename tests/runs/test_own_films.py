@@ -11,6 +11,7 @@ from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian
 
 from synthorax.dataset import read_metadata
 from synthorax.errors import InputError, RunError
+from synthorax.runs.means import Means
 from synthorax.runs.own_films import run_own_films
 from synthorax.runs.results import read_results
 from synthorax.seeds import generator
@@ -200,13 +201,18 @@ def test_a_run_through_each_set(tmp_path, tiny, build, format):
     root.mkdir()
     n_films, n_rejected = build(root)
     where, options = (root / "films", {"reports": root / "reports"}) if format == "dicom" else (root, {})
-    report, rejected = run_own_films(where, format, tmp_path / "run", model_folder=tiny.pipeline, **options)
+    report, rejected, counts = run_own_films(
+        where, format, tmp_path / "run", means=Means(str(tiny.pipeline)), **options
+    )
     assert report.is_file() and rejected == n_rejected
+    looked_at = n_films + n_rejected
+    assert counts.startswith(f"films: {looked_at} looked at = {n_films} taken + {n_rejected} rejected; ")
     results = read_results(tmp_path / "run")
     assert results.cohort.n_images == n_films and not results.is_simulated
     assert (tmp_path / "run" / "rejected.csv").read_text().count("\n") == n_rejected + 1
     rows = read_metadata(tmp_path / "run" / "synthetic")
     if format != "hannover":  # no report and no label there: nothing known, nothing to perturb
+        assert counts.endswith(f"edits: {rows.height} planned = {rows.height} done + 0 refused + 0 pending")
         assert rows.height > 0 and not rows["is_simulated"].any()
     assert all((tmp_path / "run" / "synthetic" / name).is_file() for name in rows["file_name"])
 
@@ -215,7 +221,7 @@ def test_unknown_concepts_are_neither_inserted_nor_deleted(tmp_path, tiny):
     root = tmp_path / "set"
     root.mkdir()
     nih_folders(root)
-    run_own_films(root, "nih", tmp_path / "run", model_folder=tiny.pipeline)
+    run_own_films(root, "nih", tmp_path / "run", means=Means(str(tiny.pipeline)))
     for row in read_metadata(tmp_path / "run" / "synthetic").iter_rows(named=True):
         changed = set(row["concepts_before"]) ^ set(row["concepts_after"])
         assert not changed & set(row["concepts_unknown"])
@@ -225,16 +231,16 @@ def test_a_set_without_a_usable_film_is_refused(tmp_path, tiny):
     (tmp_path / "set").mkdir()
     (tmp_path / "set" / "a.png").write_bytes(b"not a film")
     with pytest.raises(InputError, match=r"a\.png"):
-        run_own_films(tmp_path / "set", "folder", tmp_path / "run", model_folder=tiny.pipeline)
+        run_own_films(tmp_path / "set", "folder", tmp_path / "run", means=Means(str(tiny.pipeline)))
 
 
 def test_other_settings_in_the_same_folder_are_refused(tmp_path, tiny):
     root = tmp_path / "set"
     root.mkdir()
     nih_flat(root)
-    run_own_films(root, "nih", tmp_path / "run", model_folder=tiny.pipeline)
+    run_own_films(root, "nih", tmp_path / "run", means=Means(str(tiny.pipeline)))
     with pytest.raises(RunError, match="seed = 0, not 1"):
-        run_own_films(root, "nih", tmp_path / "run", model_folder=tiny.pipeline, seed=1)
+        run_own_films(root, "nih", tmp_path / "run", means=Means(str(tiny.pipeline)), seed=1)
 
 
 def test_a_verdict_outlives_the_same_command(tmp_path, tiny):
@@ -250,6 +256,8 @@ def test_a_verdict_outlives_the_same_command(tmp_path, tiny):
 
 @pytest.mark.skipif("SYNTHORAX_NIH" not in os.environ, reason="wants real films")
 def test_real_films_with_the_embedded_model(tmp_path):
-    report, rejected = run_own_films(os.environ["SYNTHORAX_NIH"], "nih", tmp_path / "run", limit=4)
+    report, rejected, _ = run_own_films(
+        os.environ["SYNTHORAX_NIH"], "nih", tmp_path / "run", means=Means(limit=4)
+    )
     assert rejected == 0 and "real films, edited" in report.read_text()
     assert read_metadata(tmp_path / "run" / "synthetic").height >= 4

@@ -25,6 +25,9 @@ def train_classifier(
     outputs: Annotated[str, typer.Option(help="What it reads from films: labels or concepts.")] = "labels",
     seed: Annotated[int | None, typer.Option(help="Of weights and order; else the config's.")] = None,
     device: Device = "cpu",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say films, evaluations, hours and disk; train nothing.")
+    ] = False,
 ) -> None:
     """Train a classifier on the split 'train' and fit its thresholds on 'validation'."""
     import yaml
@@ -42,6 +45,13 @@ def train_classifier(
     if not isinstance(values, dict):
         raise InputError(f"{config} holds no settings; expected lines such as 'epochs: 10'.")
     settings = TrainingConfig.from_mapping(values | ({} if seed is None else {"seed": seed}))
+    if dry_run:
+        from synthorax.classifiers.examples import read_examples
+        from synthorax.runs.estimate import estimate_classifier
+
+        examples = read_examples(studies, concepts, outputs).split("train")
+        typer.echo(estimate_classifier(settings, len(examples), len(examples.labels), device))
+        return
     found = train_on_studies(settings, studies, concepts, out, outputs=outputs, device=device)
     value = found.record.training.get("validation_macro_auroc")
     typer.echo(f"{out}: {len(found.labels)} outputs, validation macro AUROC {_figure(value)}")

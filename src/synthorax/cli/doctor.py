@@ -5,24 +5,45 @@ from typing import Annotated
 
 import typer
 
-#: Command -> what it cannot do without; commands that are not named need films and a processor only.
-NEEDS = {"demo": ("model", "anatomy"), "run": ("model",), "edit": ("model",), "phantom": ("anatomy",)}
+#: Command (with an option, where that alone asks for more) -> what it needs of the machine, and of the user.
+NEEDS: dict[str, tuple[tuple[str, ...], str]] = {
+    "demo": (("model", "anatomy"), ""),
+    "run": (("model",), "a set of films"),
+    "studies": ((), "a set of films"),
+    "concepts": ((), "a set of films or reports"),
+    "perturb": ((), "concepts"),
+    "edit": (("model",), "a plan and its films"),
+    "edit --ray": (("model", "ray"), "the same"),
+    "generate": (("model",), "prompts"),
+    "phantom": (("anatomy",), ""),
+    "phantom build-atlas": (("ct",), "a CT with labels"),
+    "train": ((), "films with reports"),
+    "train diffusion --start": (("lora",), "films with reports, a recipe with lora_rank"),
+    "train classifier": ((), "films with concepts"),
+    "evaluate": ((), "a classifier, films with concepts"),
+    "readers": (("workbench",), "a run"),
+    "serve": (("workbench",), "a run"),
+    "models": (("model",), ""),
+    "report": ((), "a run"),
+    "runs": ((), "a run"),
+    "runs export --to hf": (("hf",), "a run"),
+    "doctor": ((), ""),
+}
 
 
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
 ) -> None:
     """Say what this machine has, which models are at hand, and what each command would need."""
-    from synthorax.cli import COMMANDS
     from synthorax.runs.machine import describe_machine, what_is_missing
 
     sections = describe_machine()
-    missing = what_is_missing(sections["at hand"])
-    sections["commands"] = {
-        name: " ".join(lack for need in NEEDS.get(name, ()) if (lack := missing[need])) or "ready"
-        for commands in COMMANDS.values()
-        for name in commands
-    }
+    missing = what_is_missing(sections)
+    sections["commands"] = {}
+    for name, (needs, of_user) in NEEDS.items():
+        lacks = " ".join(lack for need in needs if (lack := missing[need]))
+        ready = f"ready, given {of_user}" if of_user else "ready"
+        sections["commands"][name] = lacks or ready
     if as_json:
         typer.echo(json.dumps(sections, indent=2))
         return

@@ -7,7 +7,10 @@ import typer
 
 Model = Annotated[
     str | None,
-    typer.Option("--model", help="A diffusers pipeline folder or repo id; default: the embedded model."),
+    typer.Option(
+        "--model",
+        help="A diffusers pipeline folder or a repo id (owner/name@commit); default: the embedded model.",
+    ),
 ]
 Guidance = Annotated[
     float | None,
@@ -23,6 +26,14 @@ BatchSize = Annotated[
 ]
 ShardOption = Annotated[
     str, typer.Option("--shard", help="I/N: every N-th image from the I-th; 'runs merge' joins them.")
+]
+Ray = Annotated[
+    str | None,
+    typer.Option(
+        "--ray",
+        help="auto, local or a Ray cluster's HOST:PORT: a replica of the model on each of its GPUs (--device cuda) or "
+        "groups of cores.",
+    ),
 ]
 Limit = Annotated[int | None, typer.Option(min=1, help="At most so many images.")]
 Offline = Annotated[bool, typer.Option("--offline", help="Never ask the hub: local models only.")]
@@ -49,6 +60,7 @@ def edit(
     dtype: Dtype = "auto",
     batch_size: BatchSize = "auto",
     shard: ShardOption = "1/1",
+    ray: Ray = None,
     limit: Limit = None,
     offline: Offline = False,
     dry_run: DryRun = False,
@@ -59,14 +71,14 @@ def edit(
 
     given = {"guidance_scale": guidance_scale, "num_inference_steps": num_inference_steps, "skip": skip}
     given = {name: value for name, value in given.items() if value is not None}
-    means = _means(model, device, dtype, batch_size, shard, limit, offline)
+    means = means_of(model, device, dtype, batch_size, shard, limit, offline, ray)
     if dry_run:
         from synthorax.runs.estimate import estimate_edits
-        from synthorax.runs.making import Settings
+        from synthorax.runs.making import EditSettings
         from synthorax.runs.own_films import SIZE
 
         rows, loaded = len(means.shard.of(read_plan(plan, limit)["edit_id"])), means.load_model()
-        settings = Settings(**{**loaded.edit_settings, **given})
+        settings = EditSettings(**{**loaded.edit_settings, **given})
         typer.echo(estimate_edits(rows, loaded, settings, means.batch_size, SIZE))
         return
     _tell(edit_plan(plan, studies, out, given, means), strict)
@@ -86,6 +98,7 @@ def generate(
     dtype: Dtype = "auto",
     batch_size: BatchSize = "auto",
     shard: ShardOption = "1/1",
+    ray: Ray = None,
     limit: Limit = None,
     offline: Offline = False,
     dry_run: DryRun = False,
@@ -96,30 +109,37 @@ def generate(
 
     given = {"guidance_scale": guidance_scale, "num_inference_steps": num_inference_steps, "sampler": sampler}
     given = {name: value for name, value in given.items() if value is not None}
-    means = _means(model, device, dtype, batch_size, shard, limit, offline)
+    means = means_of(model, device, dtype, batch_size, shard, limit, offline, ray)
     if dry_run:
         from synthorax.runs.estimate import estimate_films
-        from synthorax.runs.making import Settings
+        from synthorax.runs.making import FilmSettings
 
         rows, loaded = len(means.shard.of(read_prompts(prompts, limit))), means.load_model()
-        chosen = {**loaded.sample_settings, **given}
-        settings = Settings(chosen["guidance_scale"], chosen["num_inference_steps"], 0.0)
+        settings = FilmSettings(**{**loaded.sample_settings, **given})
         typer.echo(estimate_films(rows, loaded, settings, means.batch_size))
         return
     _tell(generate_films(prompts, out, given, seed, means), strict)
 
 
-def _means(
-    model: str | None, device: str, dtype: str, batch_size: str, shard: str, limit: int | None, offline: bool
+def means_of(
+    model: str | None,
+    device: str,
+    dtype: str,
+    batch_size: str,
+    shard: str,
+    limit: int | None,
+    offline: bool,
+    ray: str | None,
 ):
+    """The options of commands that make images, checked."""
     from synthorax.errors import InputError
     from synthorax.runs.items import BATCH, Shard
-    from synthorax.runs.plan_edits import Means
+    from synthorax.runs.means import Means
 
     if batch_size != "auto" and not (batch_size.isdecimal() and int(batch_size) > 0):
         raise InputError(f"--batch-size is {batch_size!r}; expected auto, or a number from 1 up.")
     size = BATCH if batch_size == "auto" else int(batch_size)
-    return Means(model, device, dtype, size, Shard.parse(shard), limit, offline)
+    return Means(model, device, dtype, size, Shard.parse(shard), limit, offline, ray)
 
 
 def _tell(done, strict: bool) -> None:

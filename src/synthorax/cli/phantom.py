@@ -42,27 +42,33 @@ def sample(
         list[str] | None, typer.Option(help="Draw from this atlas; may be repeated. Default: all at hand.")
     ] = None,
     wheel: Wheel = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say films, hours and disk; keep nothing.")
+    ] = False,
 ) -> None:
     """Write a cohort: films, masks, counterfactuals, reports and tables."""
     import polars as pl
 
     from synthorax.phantom import film_source, sample_cohort
 
-    folder = sample_cohort(
-        n,
-        seed,
-        out,
-        size=size,
-        pairs=pairs,
-        counterfactuals=counterfactuals,
-        renderings=renderings,
-        workers=workers,
-        mode=mode,
-        site=site,
-        structures=structures,
-        atlases=atlas or None,
-        wheel=wheel,
-    )
+    options = {
+        "size": size,
+        "pairs": pairs,
+        "counterfactuals": counterfactuals,
+        "renderings": renderings,
+        "workers": workers,
+        "mode": mode,
+        "site": site,
+        "structures": structures,
+        "atlases": atlas or None,
+        "wheel": wheel,
+    }
+    if dry_run:
+        from synthorax.runs.estimate import estimate_cohort
+
+        typer.echo(estimate_cohort(n, seed, options))
+        return
+    folder = sample_cohort(n, seed, out, **options)
     ids = pl.read_parquet(folder / "studies.parquet")["patient_id"]
     names = sorted({film_source(patient_id).atlas for patient_id in ids})
     typer.echo(

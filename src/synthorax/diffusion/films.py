@@ -101,6 +101,11 @@ def gather(manifests: Sequence[Path], config: FilmsConfig, cache: Path) -> Films
     )
 
 
+def n_cached(manifests: Sequence[Path], config: FilmsConfig) -> int:
+    """How many films, variants of real ones included, :func:`gather` keeps."""
+    return sum(len(_rows(path, config)) for path in manifests)
+
+
 def _rows(manifest: Path, config: FilmsConfig) -> list[dict]:
     return [
         {

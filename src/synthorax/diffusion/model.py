@@ -177,10 +177,10 @@ def load_model(
     Only safetensors are read and no remote code is run.
 
     Args:
-        name: a folder or a Hugging Face repo id; None is the embedded default.
+        name: a folder or a Hugging Face repo id, with ``@revision`` behind it or not; None is the embedded default.
         device: a torch device.
         dtype: ``float32``, ``bfloat16``, ``float16``, or ``auto`` (bfloat16 where the device multiplies it fast).
-        revision: a repo's revision.
+        revision: a repo's revision; a commit's hash keeps the weights the same for ever.
 
     Raises:
         ModelError: nothing there, a component missing, or a kind of prediction that is not known.
@@ -189,7 +189,9 @@ def load_model(
 
     folder = EMBEDDED if name is None else Path(name)
     if not folder.is_dir():
-        folder = hub.pipeline_folder(str(name), revision)
+        name, named = with_revision(str(name))
+        revision = revision or named
+        folder = hub.pipeline_folder(name, revision)
     is_transformer = _check_index(folder)
     # T5 in float32 would take 19 GB; its publishers run it in bfloat16.
     dtypes = {"default": torch.float32} | ({"text_encoder": torch.bfloat16} if is_transformer else {})
@@ -248,6 +250,12 @@ def _card(folder: Path, name: str) -> dict[str, Any]:
     """The folder's card, or the one that we keep of a repo that has none."""
     path = folder / "card.json"
     return json.loads(path.read_text()) if path.is_file() else card_of_repo(name)
+
+
+def with_revision(name: str) -> tuple[str, str | None]:
+    """``owner/name@revision`` in its two parts."""
+    repo, _, revision = name.partition("@")
+    return repo, revision or None
 
 
 @contextmanager

@@ -7,7 +7,7 @@
 | scaling_factor | 1 / standard deviation of z over training films |
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +59,22 @@ def reconstruction_loss(x: Tensor, y: Tensor, gradient_weight: float) -> Tensor:
         loss = loss + gradient_weight / 3 * (d.diff(dim=2).abs().mean() + d.diff(dim=3).abs().mean())
         d = torch.nn.functional.avg_pool2d(d, 2)
     return loss
+
+
+def trial_step(config: AutoencoderConfig) -> tuple[Callable[[], object], int]:
+    """One forward and backward pass of a batch of noise, to be timed, and how many weights a checkpoint holds."""
+    net = autoencoder(config.shape).to(memory_format=torch.channels_last)
+    dtype = compute_dtype("cpu")
+    x = torch.rand(config.batch_size, 1, config.crop, config.crop).contiguous(
+        memory_format=torch.channels_last
+    )
+
+    def step() -> None:
+        with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+            y = net.decode(net.encode(x).latent).sample
+        reconstruction_loss(x, y.float(), config.gradient_weight).backward()
+
+    return step, sum(p.numel() for p in net.parameters())
 
 
 def train_autoencoder(config: AutoencoderConfig, manifests: Sequence[Path], out: Path) -> Path:

@@ -10,7 +10,8 @@
 """
 
 import json
-from collections.abc import Iterator, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,34 @@ def scheduler() -> Any:
     )  # fmt: skip
 
 
+def _check_start(config: DiffusionConfig, vae: Path | None) -> None:
+    if (vae is None) == (config.start is None):
+        raise InputError(
+            "a training begins either with new networks and --vae, or with the recipe's start (or --start); give one."
+        )
+
+
+def trial_step(config: DiffusionConfig, vae: Path | None = None) -> tuple[Callable[[], object], int]:
+    """One forward and backward pass of a batch of noise, to be timed, and how many weights a checkpoint holds.
+
+    Raises:
+        InputError, ModelError: as :func:`train_diffusion`.
+    """
+    _check_start(config, vae)
+    with tempfile.TemporaryDirectory() as place:
+        if config.start is None:
+            tokenizer(PREVIEW).save_pretrained(Path(place) / "tokenizer")
+        model = _begin(config, Path(place), vae)
+    nets = _trained(model, config)
+    if config.start is None:
+        nets["text"].requires_grad_(False)
+    rng = generator("trial")
+    latents = rng.standard_normal((config.batch_size, *model.latent_shape))
+    texts = [PREVIEW[i % len(PREVIEW)] for i in range(config.batch_size)]
+    n_weights = sum(p.numel() for p in nets.parameters())
+    return lambda: _loss(model, nets.train(), latents, texts, rng, config.snr_gamma).backward(), n_weights
+
+
 def train_diffusion(
     config: DiffusionConfig, manifests: Sequence[Path], out: Path, vae: Path | None = None
 ) -> Path:
@@ -108,10 +137,7 @@ def train_diffusion(
         InputError: neither or both of ``vae`` and ``config.start``, or films of a size that the start does not take.
         ModelError: no autoencoder, or no model, there.
     """
-    if (vae is None) == (config.start is None):
-        raise InputError(
-            "a training begins either with new networks and --vae, or with the recipe's start (or --start); give one."
-        )
+    _check_start(config, vae)
     films = gather(manifests, config.films, out / "films")
     said = captions(manifests)
     if config.start is None and not (out / "tokenizer").is_dir():

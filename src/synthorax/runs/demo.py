@@ -27,7 +27,7 @@ from synthorax.phantom import counterfactual_pairs, sample_cohort, withheld_pair
 from synthorax.progress import track
 from synthorax.runs import measuring, results
 from synthorax.runs.folder import RunFolder
-from synthorax.runs.making import Job, Settings, make_edits, make_films, plan_rows
+from synthorax.runs.making import EditSettings, FilmSettings, Job, make_edits, make_films, plan_rows
 from synthorax.runs.report import write_report
 from synthorax.runs.reviews import write_reviewed
 from synthorax.seeds import derive_seed
@@ -47,8 +47,8 @@ class Scale:
     reader_patients: int
     epochs: int
     head: HeadConfig
-    edit: Settings
-    generate: Settings
+    edit: EditSettings
+    generate: FilmSettings
     n_resamples: int
     n_examples: int
 
@@ -56,12 +56,12 @@ class Scale:
 SCALES = {
     "default": Scale(
         n_train=150, n_validation=60, n_test=100, n_per_type=70, n_sham=35, n_whole_film=140, reader_patients=110,
-        epochs=24, head=HeadConfig(epochs=30, learning_rate=1e-3), edit=Settings(2.0, 20, 0.1),
-        generate=Settings(3.0, 20, 0.0), n_resamples=1000, n_examples=9,
+        epochs=24, head=HeadConfig(epochs=30, learning_rate=1e-3), edit=EditSettings(2.0, 20, 0.1),
+        generate=FilmSettings(3.0, 20), n_resamples=1000, n_examples=9,
     ),
     "tiny": Scale(
         n_train=12, n_validation=6, n_test=6, n_per_type=3, n_sham=2, n_whole_film=3, reader_patients=4,
-        epochs=1, head=HeadConfig(epochs=1), edit=Settings(5.0, 4, 0.3), generate=Settings(3.0, 3, 0.0),
+        epochs=1, head=HeadConfig(epochs=1), edit=EditSettings(5.0, 4, 0.3), generate=FilmSettings(3.0, 3),
         n_resamples=100, n_examples=3,
     ),
 }  # fmt: skip

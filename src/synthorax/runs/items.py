@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -45,9 +46,36 @@ class Item:
         return hashlib.sha256(json.dumps(dict(self.row), sort_keys=True).encode()).hexdigest()[:32]
 
 
-#: Makes the images of some items, at most ``batch_size`` at a time (second argument); in place of an image that
-#: cannot be made, the reason.
-Make = Callable[[Sequence[Item], int], Sequence[np.ndarray | InputError]]
+@dataclass(frozen=True)
+class Noted:
+    """An image, and a sentence about it for the ledger."""
+
+    image: np.ndarray
+    note: str
+
+
+#: What became of an item: its image, or in place of one that cannot be made the reason.
+Made = np.ndarray | Noted | InputError
+#: Makes the images of some items, at most ``batch_size`` at a time (second argument).
+Make = Callable[[Sequence[Item], int], Sequence[Made]]
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A :data:`Make` in two halves: what the items need is read here, the images are drawn where the model is.
+
+    Attributes:
+        read: what some items need, pixels included; can be pickled.
+        draw: model, what was read, batch size -> images. A module's function, so that other processes find it.
+        model: None where only other processes hold it.
+    """
+
+    read: Callable[[Sequence[Item]], Any]
+    draw: Callable[[Any, Any, int], Sequence[Made]]
+    model: Any
+
+    def __call__(self, items: Sequence[Item], batch_size: int) -> Sequence[Made]:
+        return self.draw(self.model, self.read(items), batch_size)
 
 
 @dataclass(frozen=True)
@@ -88,6 +116,7 @@ def make_items(
     make: Make,
     dataset: str = "synthetic",
     batch_size: int = BATCH,
+    batches: "Batches | None" = None,
 ) -> Iterator[dict]:
     """Make what is not done yet; then the rows of all that is, in order.
 
@@ -98,6 +127,7 @@ def make_items(
         make: see :data:`Make`.
         dataset: folder below the run's, which the rows' ``file_name`` is relative to.
         batch_size: images at a time; halved when the memory does not suffice.
+        batches: who makes them; None is this process.
 
     Returns:
         The finished items' rows from the ledger.
@@ -112,12 +142,16 @@ def make_items(
     }
     left = [item for item in items if item.item_id not in done]
     todo = [item for item in left if not _adopted(run, stage, item, folder)]
-    for some, images in _batches(run, todo, make, batch_size, stage):
+    made = (batches or in_turn)(run, todo, make, batch_size)
+    for some, images in _with_bar(made, todo, f"Making {stage}"):
         rows, files = {}, {}
         for item, image in zip(some, images, strict=True):
             if isinstance(image, InputError):
                 run.ledger.refuse(stage, item.item_id, str(image))
                 continue
+            if isinstance(image, Noted):
+                run.ledger.enter(f"{stage}-mask", {item.item_id: {"note": image.note}})
+                image = image.image
             path = folder / str(item.row["file_name"])
             write_png(image, path, **item.text, Key=item.key)
             rows[item.item_id] = item.row
@@ -127,46 +161,69 @@ def make_items(
     return run.ledger.rows(stage)
 
 
-def _batches(
-    run: RunFolder, todo: Sequence[Item], make: Make, batch_size: int, stage: str
-) -> Iterator[tuple[Sequence[Item], Sequence[np.ndarray | InputError]]]:
-    """The items in batches with their images; a batch that does not fit in memory is tried again, halved."""
-    with_bar = iter(track(todo, f"Making {stage}", unit="films"))
+#: Some items and what became of each.
+Batch = tuple[Sequence[Item], Sequence[Made]]
+#: Makes all the items (second argument) and gives them back in batches, in any order.
+Batches = Callable[[RunFolder, Sequence[Item], Make, int], Iterator[Batch]]
+
+
+def in_turn(run: RunFolder, todo: Sequence[Item], make: Make, batch_size: int) -> Iterator[Batch]:
+    """Batch after batch in this process; one that does not fit in memory is tried again, halved."""
     begin = 0
     while begin < len(todo):
         some = todo[begin : begin + batch_size]
         try:
             images = make(some, batch_size)
         except (MemoryError, RuntimeError) as error:
-            if not is_out_of_memory(error):
-                raise
-            if batch_size == 1:
-                raise RunError(
-                    "the memory does not suffice for one film; take --dtype bfloat16 or float16, a smaller model, or a "
-                    "larger --device. What is finished is kept."
-                ) from error
-            batch_size //= 2
-            run.log("halved", batch_size=batch_size)
-            print(f"out of memory: going on with --batch-size {batch_size}", file=sys.stderr)
+            batch_size = halved(run, batch_size, error)
         else:
             yield some, images
             begin += len(some)
-            for _ in some:
-                next(with_bar)
             continue
-        _free_memory()
-    for _ in with_bar:  # ends the bar
+        free_memory()
+
+
+def halved(run: RunFolder, batch_size: int, error: BaseException) -> int:
+    """Half the batch size, said with the flag that sets it.
+
+    Raises:
+        RunError: the batch is of one already.
+        BaseException: ``error``, where it is none of memory.
+    """
+    if not is_out_of_memory(error):
+        raise error
+    if batch_size == 1:
+        raise RunError(
+            "the memory does not suffice for one film; take --dtype bfloat16 or float16, a smaller model, or a "
+            "larger --device. What is finished is kept."
+        ) from error
+    run.log("halved", batch_size=batch_size // 2)
+    print(f"out of memory: going on with --batch-size {batch_size // 2}", file=sys.stderr)
+    return batch_size // 2
+
+
+def _with_bar(batches: Iterator[Batch], todo: Sequence[Item], title: str) -> Iterator[Batch]:
+    """The batches, with a bar of finished items."""
+    bar = iter(track(todo, title, unit="films"))
+    for some, images in batches:
+        yield some, images
+        for _ in some:
+            next(bar)
+    for _ in bar:  # ends the bar
         pass
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Python's, a processor's (torch's allocator) or a GPU's lack of memory."""
     return isinstance(error, MemoryError) or bool(
-        re.search(r"out of memory|can't allocate memory|not enough memory", str(error), re.IGNORECASE)
+        re.search(
+            r"out of memory|can't allocate memory|not enough memory|low on memory", str(error), re.IGNORECASE
+        )
     )
 
 
-def _free_memory() -> None:
+def free_memory() -> None:
+    """Give back what nothing holds any more."""
     gc.collect()
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():

@@ -15,7 +15,7 @@ from synthorax.dataset import read_png
 from synthorax.diffusion.model import DiffusionModel
 from synthorax.errors import InputError
 from synthorax.runs.folder import RunFolder
-from synthorax.runs.items import BATCH, Item, make_items
+from synthorax.runs.items import BATCH, Batches, Drawing, Item, Made, Noted, make_items
 
 METHOD = "radedit"
 
@@ -26,6 +26,19 @@ class Settings:
 
     guidance_scale: float
     num_inference_steps: int
+
+
+@dataclass(frozen=True)
+class FilmSettings(Settings):
+    """How whole films are made; ``sampler`` is one of :data:`synthorax.diffusion.sampling.SAMPLERS`."""
+
+    sampler: str = "ddim"
+
+
+@dataclass(frozen=True)
+class EditSettings(Settings):
+    """How films are edited; ``skip`` is the fraction of the noisiest steps left out."""
+
     skip: float
 
 
@@ -54,60 +67,74 @@ class Job:
 Source = Callable[[Job], np.ndarray]
 
 
+@dataclass(frozen=True)
+class EditBatch:
+    """What a batch of edits needs; a film that cannot be read is the reason instead."""
+
+    jobs: Sequence[Job]
+    films: Sequence[np.ndarray | InputError]
+    edit_masks: Sequence[np.ndarray | None]
+    keep_masks: Sequence[np.ndarray | None]
+    settings: EditSettings
+
+
 def make_edits(
     run: RunFolder,
     stage: str,
     jobs: Sequence[Job],
     source: Source,
     model: DiffusionModel,
-    settings: Settings,
+    settings: EditSettings,
     dataset: str = "synthetic",
     batch_size: int = BATCH,
+    batches: Batches | None = None,
 ) -> Iterator[dict]:
     """Edit the jobs' sources; films that cannot be read are refused and the rest goes on.
 
     Returns:
         Metadata rows of the finished jobs, in the plan's order; images are in the run's ``<dataset>/<stage>/``.
     """
-    from synthorax.editing import edit
-
     by_id = {job.edit_id: job for job in jobs}
 
-    def make(items: Sequence[Item], batch_size: int) -> list[np.ndarray | InputError]:
-        found = [_read(source, by_id[item.item_id]) for item in items]
-        some = [
-            by_id[item.item_id]
-            for item, film in zip(items, found, strict=True)
-            if not isinstance(film, InputError)
-        ]
-        films = [film for film in found if not isinstance(film, InputError)]
-        if not some:
-            return found
+    def read(items: Sequence[Item]) -> EditBatch:
+        some = [by_id[item.item_id] for item in items]
         masks = [[_mask(run, getattr(job, which)) for job in some] for which in ("edit_mask", "keep_mask")]
-        edited = iter(
-            edit(
-                np.stack(films),
-                [job.sent(job.prompt) for job in some],
-                model=model,
-                seeds=[job.seed for job in some],
-                inversion_prompts=[job.sent(job.inversion_prompt) for job in some],
-                negative_prompts=[job.domain for job in some],
-                edit_masks=masks[0],
-                keep_masks=masks[1],
-                guidance_scale=settings.guidance_scale,
-                num_inference_steps=settings.num_inference_steps,
-                skip=settings.skip,
-                method=METHOD,
-                batch_size=batch_size,
-                pad_batches=True,
-                report=lambda index, sentence: run.ledger.enter(
-                    f"{stage}-mask", {some[index].edit_id: {"note": sentence}}
-                ),
-            )
-        )
-        return [film if isinstance(film, InputError) else next(edited) for film in found]
+        return EditBatch(some, [_read(source, job) for job in some], masks[0], masks[1], settings)
 
-    return make_items(run, stage, _items(jobs, stage, model, settings, METHOD), make, dataset, batch_size)
+    items = _items(jobs, stage, model, settings, METHOD)
+    return make_items(run, stage, items, Drawing(read, draw_edits, model), dataset, batch_size, batches)
+
+
+def draw_edits(model: DiffusionModel, batch: EditBatch, batch_size: int) -> list[Made]:
+    """The edits of a batch, in a full batch of the model's."""
+    from synthorax.editing import edit
+
+    fit = [i for i, film in enumerate(batch.films) if not isinstance(film, InputError)]
+    found: list[Made] = list(batch.films)
+    if not fit:
+        return found
+    jobs = [batch.jobs[i] for i in fit]
+    notes: dict[int, str] = {}
+    edited = edit(
+        np.stack([film for film in batch.films if not isinstance(film, InputError)]),
+        [job.sent(job.prompt) for job in jobs],
+        model=model,
+        seeds=[job.seed for job in jobs],
+        inversion_prompts=[job.sent(job.inversion_prompt) for job in jobs],
+        negative_prompts=[job.domain for job in jobs],
+        edit_masks=[batch.edit_masks[i] for i in fit],
+        keep_masks=[batch.keep_masks[i] for i in fit],
+        guidance_scale=batch.settings.guidance_scale,
+        num_inference_steps=batch.settings.num_inference_steps,
+        skip=batch.settings.skip,
+        method=METHOD,
+        batch_size=batch_size,
+        pad_batches=True,
+        report=notes.__setitem__,
+    )
+    for n, (i, film) in enumerate(zip(fit, edited, strict=True)):
+        found[i] = Noted(film, notes[n]) if n in notes else film
+    return found
 
 
 def make_films(
@@ -115,32 +142,39 @@ def make_films(
     stage: str,
     jobs: Sequence[Job],
     model: DiffusionModel,
-    settings: Settings,
+    settings: FilmSettings,
     batch_size: int = BATCH,
-    *,
-    sampler: str = "ddim",
+    batches: Batches | None = None,
 ) -> Iterator[dict]:
     """Whole films from the jobs' prompts and seeds (CoRPA); rows as from :func:`make_edits`."""
-    from synthorax.diffusion.sampling import sample
-
     by_id = {job.edit_id: job for job in jobs}
 
-    def make(items: Sequence[Item], batch_size: int) -> list[np.ndarray | InputError]:
-        some = [by_id[item.item_id] for item in items]
-        full = [*some, *[some[-1]] * (batch_size - len(some))]
-        films = sample(
-            model,
-            [job.sent(job.prompt) for job in full],
-            [job.seed for job in full],
-            negative_prompts=[job.domain for job in full],
-            guidance_scale=settings.guidance_scale,
-            num_inference_steps=settings.num_inference_steps,
-            sampler=sampler,
-        )
-        return list(films[: len(some)].cpu().numpy())
+    def read(items: Sequence[Item]) -> tuple[list[Job], FilmSettings]:
+        return [by_id[item.item_id] for item in items], settings
 
     items = _items(jobs, stage, model, settings, "text-to-image")
-    return make_items(run, stage, items, make, batch_size=batch_size)
+    making = Drawing(read, draw_films, model)
+    return make_items(run, stage, items, making, batch_size=batch_size, batches=batches)
+
+
+def draw_films(
+    model: DiffusionModel, batch: tuple[list[Job], FilmSettings], batch_size: int
+) -> list[np.ndarray]:
+    """The films of a batch, in a full batch of the model's."""
+    from synthorax.diffusion.sampling import sample
+
+    some, settings = batch
+    full = [*some, *[some[-1]] * (batch_size - len(some))]
+    films = sample(
+        model,
+        [job.sent(job.prompt) for job in full],
+        [job.seed for job in full],
+        negative_prompts=[job.domain for job in full],
+        guidance_scale=settings.guidance_scale,
+        num_inference_steps=settings.num_inference_steps,
+        sampler=settings.sampler,
+    )
+    return list(films[: len(some)].cpu().numpy())
 
 
 def _read(source: Source, job: Job) -> np.ndarray | InputError:
@@ -154,7 +188,7 @@ def _items(
     jobs: Sequence[Job], stage: str, model: DiffusionModel, settings: Settings, method: str
 ) -> list[Item]:
     """Each job with its metadata row."""
-    is_edit = method == METHOD
+    skip = settings.skip if isinstance(settings, EditSettings) else None
     return [
         Item(
             job.edit_id,
@@ -165,13 +199,13 @@ def _items(
                 "edit_mask_file_name": job.edit_mask,
                 "keep_mask_file_name": job.keep_mask,
                 "prompt": job.sent(job.prompt),
-                "inversion_prompt": job.sent(job.inversion_prompt) if is_edit else None,
+                "inversion_prompt": None if skip is None else job.sent(job.inversion_prompt),
                 "negative_prompt": job.domain,
                 "seed": job.seed,
                 "method": method,
                 "guidance_scale": settings.guidance_scale,
                 "num_inference_steps": settings.num_inference_steps,
-                "skip": settings.skip if is_edit else None,
+                "skip": skip,
                 "model_id": model.model_id,
                 "model_revision": model.model_revision,
                 "model_sha256": model.model_sha256,

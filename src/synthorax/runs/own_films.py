@@ -14,7 +14,6 @@ import polars as pl
 
 from synthorax.concepts import Vocabulary, annotate_studies
 from synthorax.dataset import metadata_frame, read_png, write_png
-from synthorax.diffusion import load_model
 from synthorax.errors import InputError
 from synthorax.files import atomic
 from synthorax.perturbations import make_plan
@@ -23,7 +22,9 @@ from synthorax.quality.structure import structure
 from synthorax.runs import measuring, results
 from synthorax.runs.demo import finish, model_section, provenance
 from synthorax.runs.folder import RunFolder
-from synthorax.runs.making import Settings, make_edits, plan_jobs
+from synthorax.runs.items import summary
+from synthorax.runs.making import EditSettings, make_edits, plan_jobs
+from synthorax.runs.means import DEFAULT, Means
 from synthorax.runs.reviews import write_reviewed
 from synthorax.studies import import_studies, prepare, read_film
 
@@ -36,71 +37,71 @@ def run_own_films(
     format: str,
     out: Path | str,
     *,
-    limit: int | None = None,
-    model_folder: Path | str | None = None,
     seed: int = 0,
     per_type: int = 1,
     reports: Path | None = None,
-) -> tuple[Path, int]:
+    means: Means = DEFAULT,
+) -> tuple[Path, int, str]:
     """Edit a set's films towards what the set does not cover.
 
     Args:
         studies: the set's folder or manifest.
         format: one of ``synthorax.studies.FORMATS``.
         out: run folder.
-        limit: at most so many films.
-        model_folder: another pipeline than the embedded one.
         seed: of plan and images.
         per_type: edits of each perturbation type a film, 1 or 2.
         reports: the reports' folder, where it lies elsewhere.
+        means: model, device, batches, replicas, limit of films.
 
     Returns:
-        ``report.html`` and the number of rejected rows.
+        ``report.html``, the number of rejected rows, and a line of counts that add up to the films and to the plan.
 
     Raises:
         InputError: no film of the set can be used.
     """
     began = time.time()
-    model = load_model(model_folder)
-    settings = Settings(**model.edit_settings)
-    imported = import_studies(studies, format, limit=limit, reports=reports)
-    run = RunFolder.open(
-        out,
-        {
-            "kind": "run",
-            "studies": str(Path(studies).resolve()),
-            "format": format,
-            "limit": limit,
-            "seed": seed,
-            "per_type": per_type,
-            "model_sha256": model.model_sha256,
-        },
-    )
-    vocabulary = Vocabulary.load()
-    sources, rejected = source_films(run, imported.frame)
-    rejected = [*imported.rejected.iter_rows(named=True), *rejected]
-    frame = imported.frame.filter(pl.col("image_id").is_in(list(sources)))
-    if frame.is_empty():
-        raise InputError(
-            f"no film in {studies} can be used; the first of {len(rejected)} reasons: {rejected[0]['reason']}"
+    with means.at_work() as (model, batches):
+        settings = EditSettings(**model.edit_settings)
+        imported = import_studies(studies, format, limit=means.limit, reports=reports)
+        run = RunFolder.open(
+            out,
+            {
+                "kind": "run",
+                "studies": str(Path(studies).resolve()),
+                "format": format,
+                "limit": means.limit,
+                "seed": seed,
+                "per_type": per_type,
+                "model_sha256": model.model_sha256,
+            },
         )
-    table = annotate_studies(frame, vocabulary)
-    with atomic(run.path / "concepts.parquet") as temporary:
-        table.write_parquet(temporary)
-    plan = make_plan(table, vocabulary, CARS, per_type=per_type, strategy="coverage", seed=seed)
-    with atomic(run.path / "plan.parquet") as temporary:
-        plan.edits.write_parquet(temporary)
-    jobs = plan_jobs(plan.edits, lambda image_id: model.domain(is_simulated=False))
-    edits = list(
-        make_edits(
-            run,
-            "edits",
-            jobs,
-            lambda job: read_png(sources[str(job.row["source_image_id"])]),
-            model,
-            settings,
+        vocabulary = Vocabulary.load()
+        sources, rejected = source_films(run, imported.frame)
+        rejected = [*imported.rejected.iter_rows(named=True), *rejected]
+        frame = imported.frame.filter(pl.col("image_id").is_in(list(sources)))
+        if frame.is_empty():
+            raise InputError(
+                f"no film in {studies} can be used; the first of {len(rejected)} reasons: {rejected[0]['reason']}"
+            )
+        table = annotate_studies(frame, vocabulary)
+        with atomic(run.path / "concepts.parquet") as temporary:
+            table.write_parquet(temporary)
+        plan = make_plan(table, vocabulary, CARS, per_type=per_type, strategy="coverage", seed=seed)
+        with atomic(run.path / "plan.parquet") as temporary:
+            plan.edits.write_parquet(temporary)
+        jobs = plan_jobs(plan.edits, lambda image_id: model.domain(is_simulated=False))
+        edits = list(
+            make_edits(
+                run,
+                "edits",
+                jobs,
+                lambda job: read_png(sources[str(job.row["source_image_id"])]),
+                model,
+                settings,
+                batch_size=means.batch_size,
+                batches=batches,
+            )
         )
-    )
     for row in edits:
         row.update(is_simulated=False, source_file_name=f"sources/{row['source_image_id']}.png")
     write_reviewed(metadata_frame(edits), run.path)
@@ -110,17 +111,21 @@ def run_own_films(
         title=f"synthorax run: {Path(studies).name}",
         kind="run",
         is_simulated=False,
-        notes=_notes(model_folder is None),
+        notes=_notes(means.model is None),
         cohort=measuring.cohort_section(table, vocabulary, f"{format} films", len(rejected)),
         coverage=measuring.coverage_section(table, edits, vocabulary),
         plan=measuring.plan_section(plan, plan.edits["perturbation_type"].to_list(), edits, per_type, len(jobs) - len(edits)),
         examples=_examples(run, edits),
         structure=measuring.structure_section(run.synthetic, edits, lambda name: read_png(run.synthetic / name)) if edits else [],
         model=model_section(model, asdict(settings) | {"masks": "none"}),
-        provenance=provenance(command + (f" --limit {limit}" if limit else ""), seed, time.time() - began),
+        provenance=provenance(command + (f" --limit {means.limit}" if means.limit else ""), seed, time.time() - began),
         rejected=[results.RejectedRow(**row) for row in rejected],
     )  # fmt: skip
-    return finish(run, found), len(rejected)
+    counts = (
+        f"films: {frame.height + len(rejected)} looked at = {frame.height} taken + {len(rejected)} rejected"
+    )
+    counts += f"; {summary(run)}" if jobs else "; nothing to edit"
+    return finish(run, found), len(rejected), counts
 
 
 def source_films(run: RunFolder, frame: pl.DataFrame) -> tuple[dict[str, Path], list[dict]]:

@@ -1,6 +1,5 @@
 """A plan's edits, and whole films from prompts: the two steps of the main job that make images, on their own."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -15,48 +14,15 @@ from synthorax.errors import InputError, unknown_choice
 from synthorax.files import atomic, sha256_of
 from synthorax.perturbations import PLAN
 from synthorax.runs.folder import RunFolder
-from synthorax.runs.items import BATCH, ONE, Shard, summary, write_dataset
-from synthorax.runs.making import Job, Settings, make_edits, make_films, plan_jobs
+from synthorax.runs.items import summary, write_dataset
+from synthorax.runs.making import EditSettings, FilmSettings, Job, make_edits, make_films, plan_jobs
+from synthorax.runs.means import DEFAULT, Means
 from synthorax.runs.own_films import source_films
 from synthorax.seeds import derive_seed
 from synthorax.studies import read_manifest
 from synthorax.studies.tables import read_table
 
 EDITS, FILMS = "edits", "films"
-
-
-@dataclass(frozen=True)
-class Means:
-    """What a command works with; nothing here changes an image, beyond what kernels round differently.
-
-    Attributes:
-        model: a pipeline folder or repo id; None is the embedded model.
-        device: a torch device.
-        dtype: see :func:`synthorax.diffusion.load_model`.
-        batch_size: images at a time, halved where the memory does not suffice.
-        shard: the part of the work that this process does.
-        limit: at most so many images.
-        is_offline: never ask the hub for a model.
-    """
-
-    model: str | None = None
-    device: str = "cpu"
-    dtype: str = "auto"
-    batch_size: int = BATCH
-    shard: Shard = ONE
-    limit: int | None = None
-    is_offline: bool = False
-
-    def load_model(self):
-        """The model, on the device."""
-        if self.is_offline:
-            os.environ["HF_HUB_OFFLINE"] = "1"
-        from synthorax.diffusion import load_model
-
-        return load_model(self.model, device=self.device, dtype=self.dtype)
-
-
-DEFAULT = Means()
 
 
 @dataclass(frozen=True)
@@ -77,7 +43,7 @@ def edit_plan(
 ) -> Done:
     """Make the edits of ``plan.parquet`` from the films of ``studies.parquet``; resumable.
 
-    ``given`` holds what differs from the model's own :class:`~synthorax.runs.making.Settings`.
+    ``given`` holds what differs from the model's own :class:`~synthorax.runs.making.EditSettings`.
 
     Raises:
         InputError: the plan has not its columns, or names films that the manifest has not.
@@ -89,40 +55,40 @@ def edit_plan(
         raise InputError(
             f"{plan} names image {min(absent)!r}, which {studies} has not; give the manifest that the plan was made from."
         )
-    model = means.load_model()
-    settings = Settings(**{**model.edit_settings, **(given or {})})
-    is_simulated = dict(zip(frame["image_id"], frame["source"] == "phantom", strict=True))
-    jobs = plan_jobs(edits, lambda image_id: model.domain(is_simulated[image_id]))
-    jobs = [
-        replace(
-            job,
-            row={
-                **job.row,
-                "source_file_name": f"sources/{job.row['source_image_id']}.png",
-                "is_simulated": is_simulated[str(job.row["source_image_id"])],
-            },
-        )
-        for job in means.shard.of(jobs)
-    ]
-    run = _open(out, means, {"kind": "edit", "plan": str(plan.resolve()), "plan_sha256": sha256_of(plan),
-                             "studies": str(studies.resolve()), "studies_sha256": sha256_of(studies),
-                             "settings": asdict(settings), "model_sha256": model.model_sha256})  # fmt: skip
-    wanted = {job.row["source_image_id"] for job in jobs}
-    sources, rejected = source_films(run, frame.filter(pl.col("image_id").is_in(list(wanted))))
-    table = pl.DataFrame(rejected, schema={"row": pl.Int64, "file_name": pl.String, "reason": pl.String})
-    with atomic(run.path / "rejected.csv") as temporary:
-        table.write_csv(temporary)
-    reasons = {row["file_name"]: row["reason"] for row in rejected}
-    names = dict(zip(frame["image_id"], frame["file_name"], strict=True))
+    with means.at_work() as (model, batches):
+        settings = EditSettings(**{**model.edit_settings, **(given or {})})
+        is_simulated = dict(zip(frame["image_id"], frame["source"] == "phantom", strict=True))
+        jobs = plan_jobs(edits, lambda image_id: model.domain(is_simulated[image_id]))
+        jobs = [
+            replace(
+                job,
+                row={
+                    **job.row,
+                    "source_file_name": f"sources/{job.row['source_image_id']}.png",
+                    "is_simulated": is_simulated[str(job.row["source_image_id"])],
+                },
+            )
+            for job in means.shard.of(jobs)
+        ]
+        run = _open(out, means, {"kind": "edit", "plan": str(plan.resolve()), "plan_sha256": sha256_of(plan),
+                                 "studies": str(studies.resolve()), "studies_sha256": sha256_of(studies),
+                                 "settings": asdict(settings), "model_sha256": model.model_sha256})  # fmt: skip
+        wanted = {job.row["source_image_id"] for job in jobs}
+        sources, rejected = source_films(run, frame.filter(pl.col("image_id").is_in(list(wanted))))
+        table = pl.DataFrame(rejected, schema={"row": pl.Int64, "file_name": pl.String, "reason": pl.String})
+        with atomic(run.path / "rejected.csv") as temporary:
+            table.write_csv(temporary)
+        reasons = {row["file_name"]: row["reason"] for row in rejected}
+        names = dict(zip(frame["image_id"], frame["file_name"], strict=True))
 
-    def source(job: Job) -> np.ndarray:
-        image_id = str(job.row["source_image_id"])
-        if image_id not in sources:
-            raise InputError(reasons[names[image_id]])
-        return read_png(sources[image_id])
+        def source(job: Job) -> np.ndarray:
+            image_id = str(job.row["source_image_id"])
+            if image_id not in sources:
+                raise InputError(reasons[names[image_id]])
+            return read_png(sources[image_id])
 
-    make_edits(run, EDITS, jobs, source, model, settings, batch_size=means.batch_size)
-    return _finish(run, EDITS)
+        make_edits(run, EDITS, jobs, source, model, settings, batch_size=means.batch_size, batches=batches)
+        return _finish(run, EDITS)
 
 
 def generate_films(
@@ -136,20 +102,20 @@ def generate_films(
         InputError: no prompts there, or an unknown sampler.
     """
     texts = read_prompts(prompts, means.limit)
-    model = means.load_model()
-    chosen = {**model.sample_settings, **(given or {})}
-    if chosen["sampler"] not in SAMPLERS:
-        raise unknown_choice("sampler", chosen["sampler"], SAMPLERS)
-    settings = Settings(chosen["guidance_scale"], chosen["num_inference_steps"], 0.0)
-    run = _open(
-        out,
-        means,
-        {"kind": "generate", "prompts": texts, "seed": seed, "settings": chosen, "model_sha256": model.model_sha256},
-    )  # fmt: skip
-    jobs = [Job(f"film-{i:06d}", text, "", derive_seed(seed, "film", i), {}) for i, text in enumerate(texts)]
-    sampler = chosen["sampler"]
-    make_films(run, FILMS, means.shard.of(jobs), model, settings, means.batch_size, sampler=sampler)
-    return _finish(run, FILMS)
+    with means.at_work() as (model, batches):
+        settings = FilmSettings(**{**model.sample_settings, **(given or {})})
+        if settings.sampler not in SAMPLERS:
+            raise unknown_choice("sampler", settings.sampler, SAMPLERS)
+        run = _open(
+            out,
+            means,
+            {"kind": "generate", "prompts": texts, "seed": seed, "settings": asdict(settings), "model_sha256": model.model_sha256},
+        )  # fmt: skip
+        jobs = [
+            Job(f"film-{i:06d}", text, "", derive_seed(seed, "film", i), {}) for i, text in enumerate(texts)
+        ]
+        make_films(run, FILMS, means.shard.of(jobs), model, settings, means.batch_size, batches)
+        return _finish(run, FILMS)
 
 
 def _open(out: Path, means: Means, config: dict[str, Any]) -> RunFolder:

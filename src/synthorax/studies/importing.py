@@ -27,7 +27,7 @@ def import_studies(
     *,
     limit: int | None = None,
     views: Sequence[str] = FRONTAL,
-    **options: Path | str | None,
+    **options: Path | str | bool | None,
 ) -> Studies:
     """Read a set of films as published into one manifest.
 
@@ -35,7 +35,8 @@ def import_studies(
     open; pixels are read when they are used. Rows are ordered by patient, study and image id.
 
     Args:
-        path: the set's folder (for ``manifest`` a table; for ``openi`` also the reports' archive).
+        path: the set's folder (for ``manifest`` a table; for ``openi`` also the reports' archive, for ``dicom`` also
+            a DICOMDIR).
         format: one of :data:`synthorax.studies.formats.FORMATS`.
         limit: take this many films at most. Films are looked at in the order of ``derive_seed(image_id)``:
             a fixed shuffle, so that the sample doesn't follow the set's own order (often by patient or by
@@ -43,7 +44,7 @@ def import_studies(
             sample little. Films after the last one taken are neither taken nor listed as rejected.
         views: views to take: PA, AP, LATERAL, and ``unknown`` where the set doesn't say.
         options: the format's own: ``reports`` (folder, ``openi`` also an archive), ``table`` (a CSV),
-            ``mimic_iv`` (folder with patients and admissions), ``labeler`` (``chexpert`` or ``negbio``).
+            ``mimic_iv`` (folder with patients and admissions), ``labeler`` (``chexpert`` or ``negbio``), ``take_burned_in``.
 
     Raises:
         InputError: no such format or option, or the set's folder or table is missing or has other columns.
@@ -83,7 +84,7 @@ def import_studies(
     )
 
 
-def open_source(path: Path, format: str, **options: Path | str | None) -> Source:
+def open_source(path: Path, format: str, **options: Path | str | bool | None) -> Source:
     """Read a set's tables with the adapter of its format; no film is looked at yet."""
     if format not in FORMATS:
         raise unknown_choice("format", format, FORMATS)

@@ -23,7 +23,9 @@ FORMATS = {
     "chexpert-plus": Format(
         "chexpert_plus", (), "CheXpert Plus: df_chexpert_plus_*.csv, with or without films"
     ),
-    "dicom": Format("dicom_tree", ("reports",), "a tree of DICOM radiographs"),
+    "dicom": Format(
+        "dicom_tree", ("reports", "take_burned_in"), "a tree of DICOM radiographs, or a DICOMDIR"
+    ),
     "folder": Format("folder", ("table", "reports"), "a folder of films, with a CSV where there is one"),
     "manifest": Format("own_manifest", (), "a table in the manifest's own columns (.parquet or .csv)"),
 }
