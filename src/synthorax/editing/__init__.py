@@ -1,7 +1,8 @@
 """Counterfactual editing: the same patient's film with other findings.
 
 ``edit`` changes a batch of films, ``edit_film`` one film (the quickstart's ``synthorax.edit``). Behind them,
-one algorithm a file: ``inversion`` (RadEdit's Algorithm 1), ``radedit`` (Algorithm 3), ``sdedit``; ``masks``
+one algorithm a file: ``inversion`` (RadEdit's Algorithm 1), ``radedit`` (Algorithm 3), ``streaming`` (both in one
+walk, which the engine takes), ``sdedit``; ``masks``
 brings the masks to the size of the latents and ``composition`` puts the change back on the original film.
 """
 
@@ -19,6 +20,7 @@ _HOME = {
     "invert": "inversion",
     "radedit": "radedit",
     "sdedit": "sdedit",
+    "stream": "streaming",
 }
 
 __all__ = sorted(_HOME)

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from synthorax.editing import composition, masks
-from synthorax.editing.inversion import invert, n_used
-from synthorax.editing.radedit import radedit
+from synthorax.editing.inversion import n_used
 from synthorax.editing.sdedit import sdedit
+from synthorax.editing.streaming import stream
 from synthorax.errors import InputError, unknown_choice
 
 if TYPE_CHECKING:
@@ -101,7 +101,8 @@ def edit(
         dilation_px: both masks are widened by a disk of this radius, in the film's pixels; the paper uses 5
             where contours are tight.
         feather_px: width of the seam outside the keep mask, within the free band.
-        batch_size: films at a time; a network call has twice as many rows. Raising it costs memory.
+        batch_size: films at a time; a network call has three times as many rows (SDEdit's twice). Raising it
+            costs memory; the number of steps does not.
         pad_batches: fill the last batch up to ``batch_size`` with copies of its last film, which are thrown
             away. Costs their evaluations.
         report: called with a film's index and a sentence if its masks cannot be used quite as drawn (thinner
@@ -160,16 +161,14 @@ def edit(
                 guidance_scale=guidance_scale, num_inference_steps=num_inference_steps, skip=skip,
             )  # fmt: skip
         else:
-            inversion = invert(
-                model, x0, source_text, drawn, num_inference_steps=num_inference_steps, skip=skip
-            )
             edit_cells, keep_cells = (
                 torch.from_numpy(np.stack([cells[i][which] for i in batch]))[:, None].to(x0.device)
                 for which in (0, 1)
             )
-            x = radedit(
-                model, inversion, text, null,
-                guidance_scale=guidance_scale, edit_cells=edit_cells, keep_cells=keep_cells,
+            x = stream(
+                model, x0, source_text, drawn, range(len(batch)), text, null,
+                guidance_scale=guidance_scale, num_inference_steps=num_inference_steps, skip=skip,
+                edit_cells=edit_cells, keep_cells=keep_cells,
             )  # fmt: skip
         decoded = model.decode(x)[: len(rows)].float().cpu()
         if paste:

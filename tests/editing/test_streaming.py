@@ -1,0 +1,56 @@
+"""The streamed walk against the stored algorithm, on an untrained U-Net of the embedded kind."""
+
+import pytest
+import torch
+
+from synthorax.editing.inversion import invert
+from synthorax.editing.radedit import radedit
+from synthorax.editing.streaming import stream
+
+PROMPTS = ["Left effusion.", "Enlarged heart.", "No findings."]
+
+
+def latents(model, count):
+    return torch.randn((count, *model.latent_shape), generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize(("steps", "skip"), [(2, 0.0), (10, 0.3)])
+def test_streamed_edits_equal_the_stored_algorithm(tiny_model, steps, skip):
+    x0, sources = latents(tiny_model, 2), [0, 0, 1]
+    text, null = tiny_model.encode_text(PROMPTS), tiny_model.encode_text([""] * 3)
+    edit = torch.zeros(3, 1, *x0.shape[2:], dtype=torch.bool)
+    edit[..., :5, :] = True
+    keep = torch.zeros_like(edit)
+    keep[..., 4:6, :] = True
+    settings = {"guidance_scale": 7.5, "edit_cells": edit, "keep_cells": keep}
+    way = {"num_inference_steps": steps, "skip": skip}
+    stored = radedit(
+        tiny_model,
+        invert(tiny_model, x0[sources], null, [[3, 4][s] for s in sources], **way),
+        text,
+        null,
+        **settings,
+    )
+    streamed = stream(tiny_model, x0, null[:2], [3, 4], sources, text, null, **settings, **way)
+    assert (stored - x0[sources]).abs().max() > 1e-2  # the edits do change something
+    assert (streamed - stored).abs().max() < 1e-4
+    inside = keep.expand_as(streamed)
+    assert torch.equal(streamed[inside], x0[sources][inside])
+
+
+@pytest.mark.parametrize("steps", [2, 3, 50])
+def test_the_same_prompt_at_guidance_1_brings_the_source_back(tiny_model, steps):
+    x0 = latents(tiny_model, 1)
+    text, null = tiny_model.encode_text(PROMPTS[:1]), tiny_model.encode_text([""])
+    back = stream(tiny_model, x0, text, [0], [0], text, null, guidance_scale=1.0, num_inference_steps=steps)
+    assert (back - x0).abs().max() < 1e-4
+
+
+def test_six_edits_of_one_source_cost_910_evaluations_at_100_steps_and_skip_0_3(gaussian):
+    x0 = latents(gaussian, 1)
+    text, null = gaussian.encode_text(["Left effusion."] * 6), gaussian.encode_text([""] * 6)
+    stream(
+        gaussian, x0, null[:1], [0], [0] * 6, text, null,
+        guidance_scale=7.5, num_inference_steps=100, skip=0.3,
+    )  # fmt: skip
+    assert (gaussian.n_calls, gaussian.n_rows) == (70, 910)
