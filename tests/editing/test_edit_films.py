@@ -99,9 +99,10 @@ def test_a_real_unet_edits_alike_in_every_batch_up_to_rounding(tiny_model):
 @pytest.mark.parametrize("method", sorted(editing.METHODS))
 @pytest.mark.parametrize(("steps", "skip"), [(10, 0.0), (10, 0.3), (10, 0.99), (1, 0.0)])
 def test_number_of_evaluations_is_the_stated_one(gaussian, films, method, steps, skip):
+    masks = {"edit_masks": [box(8, 16, 8, 16)] * 3} if method == "diffedit" else {}
     edit(
-        films, PROMPTS, model=gaussian, seeds=[1, 2, 3], method=method,
-        guidance_scale=2.0, num_inference_steps=steps, skip=skip, batch_size=2,
+        films, PROMPTS, model=gaussian, seeds=[1, 2, 3], method=method, inversion_prompts=["No findings."] * 3,
+        guidance_scale=2.0, num_inference_steps=steps, skip=skip, batch_size=2, **masks,
     )  # fmt: skip
     assert gaussian.n_rows == 3 * evaluations(method, steps, skip)
 
@@ -217,8 +218,8 @@ def test_seam_lies_in_the_free_band():
             r"images has shape \(4, 4\); expected \(films, height, width\).*images\[None\]",
         ),
         (
-            {"images": np.zeros((1, 32, 32), np.uint8)},
-            r"images has dtype torch.uint8; expected float32 in \[0, 1\]",
+            {"images": np.zeros((1, 32, 32), np.int64)},
+            r"images has dtype int64; expected float32 in \[0, 1\], uint8 or uint16",
         ),
         (
             {"images": np.full((1, 32, 32), 255.0, np.float32)},
@@ -233,7 +234,7 @@ def test_seam_lies_in_the_free_band():
         ({"inversion_prompts": []}, "inversion_prompts has 0 entries for 1 films"),
         ({"method": "radedti"}, "method is 'radedti'; expected one of .* Did you mean 'radedit'"),
         ({"skip": 1.0}, "skip is 1.0; expected a fraction"),
-        ({"batch_size": 0}, "batch_size is 0; expected 1 or more films"),
+        ({"batch_size": 0}, "batch_size is 0; expected 1 or more rows"),
         (
             {"edit_masks": np.ones((1, 8, 8), bool)},
             r"edit_masks\[0\] has shape \(8, 8\); expected \(32, 32\)",

@@ -57,8 +57,8 @@ def _seconds(batch: Callable[[int], object], steps: int) -> float:
 def estimate_edits(rows: int, model, settings, batch_size: int, size: int) -> Estimate:
     """Of ``synthorax edit`` with sources of ``size`` x ``size`` px; an 8-bit PNG is no larger than its pixels."""
     from synthorax.editing import edit
-    from synthorax.editing.engine import evaluations
     from synthorax.editing.inversion import n_used
+    from synthorax.editing.methods import evaluations
     from synthorax.runs.making import METHOD
 
     films = np.random.default_rng(0).random((batch_size, size, size), dtype=np.float32)
