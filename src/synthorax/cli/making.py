@@ -1,7 +1,7 @@
 """``synthorax edit`` and ``synthorax generate``: a plan's edits, and whole films from prompts."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -41,6 +41,18 @@ def edit(
         float | None,
         typer.Option(min=0, max=0.99, help="Fraction of the noisiest steps left out: more keeps more."),
     ] = None,
+    method: Annotated[
+        str, typer.Option(help="radedit, diffedit, ddpm-inversion, ddim-inversion, lance, or sdedit.")
+    ] = "radedit",
+    preset: Annotated[
+        str, typer.Option(help="exact, balanced (10 steps at most), or fast (12 evaluations).")
+    ] = "exact",
+    masks: Annotated[
+        str, typer.Option(help="none, finding (from finding and side), or file (columns of the plan).")
+    ] = "none",
+    outside: Annotated[
+        str, typer.Option(help="free, or exact: nothing changes outside the edit mask and its seam.")
+    ] = "free",
     device: Device = "cpu",
     dtype: Dtype = "auto",
     batch_size: BatchSize = "auto",
@@ -50,22 +62,25 @@ def edit(
     dry_run: DryRun = False,
     strict: Strict = False,
 ) -> None:
-    """Make a plan's edits, without masks: OUT/synthetic with its metadata.parquet."""
+    """Make a plan's edits: OUT/synthetic with its metadata.parquet."""
+    from synthorax.editing.methods import method_named, preset_named
     from synthorax.runs.plan_edits import edit_plan, read_plan
 
+    method_named(method), preset_named(preset)
     given = {"guidance_scale": guidance_scale, "num_inference_steps": num_inference_steps, "skip": skip}
-    given = {name: value for name, value in given.items() if value is not None}
+    changed: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    changed |= {"method": method, "preset": preset, "outside": outside}
     means = _means(model, device, dtype, batch_size, shard, limit, offline)
     if dry_run:
         from synthorax.runs.estimate import estimate_edits
-        from synthorax.runs.making import Settings
+        from synthorax.runs.making import EditSettings
         from synthorax.runs.own_films import SIZE
 
         rows, loaded = len(means.shard.of(read_plan(plan, limit)["edit_id"])), means.load_model()
-        settings = Settings(**{**loaded.edit_settings, **given})
+        settings = EditSettings(**{**loaded.edit_settings, **changed})
         typer.echo(estimate_edits(rows, loaded, settings, means.batch_size, SIZE))
         return
-    _tell(edit_plan(plan, studies, out, given, means), strict)
+    _tell(edit_plan(plan, studies, out, changed, means, masks), strict)
 
 
 def generate(

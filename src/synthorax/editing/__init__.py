@@ -4,7 +4,8 @@
 can be asked of them by name. Behind them, one algorithm a file: ``inversion`` (RadEdit's Algorithm 1), ``radedit``
 (Algorithm 3), ``streaming`` (both in one walk, which the engine takes, a step of it in ``solver``), ``diffedit``
 (Algorithm 2), ``ddim`` (DDIM inversion, LANCE), ``sdedit``; ``masks`` brings the masks to the size of the latents,
-``batches`` makes the calls, and ``composition`` puts the change back on the original film.
+``batches`` makes the calls, and ``composition`` puts the change back on the original film. ``regions`` has masks from
+finding and side, ``controls`` sham and blur, ``checks`` the automatic checks, ``retry`` the loop that tries again.
 """
 
 from importlib import import_module
@@ -14,6 +15,12 @@ _HOME = {
     "METHODS": "methods",
     "PRESETS": "methods",
     "Way": "streaming",
+    "blur": "controls",
+    "check": "checks",
+    "edit_until": "retry",
+    "finding_masks": "regions",
+    "region": "regions",
+    "sham": "controls",
     "edit": "engine",
     "edit_film": "film",
     "evaluations": "methods",

@@ -27,7 +27,7 @@ from synthorax.phantom import counterfactual_pairs, sample_cohort, withheld_pair
 from synthorax.progress import track
 from synthorax.runs import measuring, results
 from synthorax.runs.folder import RunFolder
-from synthorax.runs.making import Job, Settings, make_edits, make_films, plan_rows
+from synthorax.runs.making import EditSettings, Job, Settings, make_edits, make_films, plan_rows
 from synthorax.runs.report import write_report
 from synthorax.seeds import derive_seed
 from synthorax.studies import read_manifest
@@ -46,7 +46,7 @@ class Scale:
     reader_patients: int
     epochs: int
     head: HeadConfig
-    edit: Settings
+    edit: EditSettings
     generate: Settings
     n_resamples: int
     n_examples: int
@@ -55,12 +55,12 @@ class Scale:
 SCALES = {
     "default": Scale(
         n_train=150, n_validation=60, n_test=100, n_per_type=70, n_sham=35, n_whole_film=140, reader_patients=110,
-        epochs=24, head=HeadConfig(epochs=30, learning_rate=1e-3), edit=Settings(2.0, 20, 0.1),
+        epochs=24, head=HeadConfig(epochs=30, learning_rate=1e-3), edit=EditSettings(2.0, 20, 0.1),
         generate=Settings(3.0, 20, 0.0), n_resamples=1000, n_examples=9,
     ),
     "tiny": Scale(
         n_train=12, n_validation=6, n_test=6, n_per_type=3, n_sham=2, n_whole_film=3, reader_patients=4,
-        epochs=1, head=HeadConfig(epochs=1), edit=Settings(5.0, 4, 0.3), generate=Settings(3.0, 3, 0.0),
+        epochs=1, head=HeadConfig(epochs=1), edit=EditSettings(5.0, 4, 0.3), generate=Settings(3.0, 3, 0.0),
         n_resamples=100, n_examples=3,
     ),
 }  # fmt: skip
@@ -124,7 +124,7 @@ def demo(out: Path | str, scale: str = "default", seed: int = 0, model_folder: P
     shams = list(make_edits(run, "sham", sham_jobs, source, model, s.edit, "controls"))
     whole_plan = make_plan(table, vocabulary, CORPA, per_type=1, strategy="coverage", seed=seed + 1)
     whole_jobs = [
-        Job(row["edit_id"], row["prompt"], "", row["seed"], meta, domain=model.domain(is_simulated=True))
+        Job(row["edit_id"], row["prompt"], "", derive_seed(row["seed"], row["edit_id"]), meta, domain=model.domain(is_simulated=True))
         for row, meta in plan_rows(_some(whole_plan.edits, s.n_whole_film // 2, seed))
     ]
     films = list(make_films(run, "corpa", whole_jobs, model, s.generate))
@@ -206,7 +206,7 @@ def demo(out: Path | str, scale: str = "default", seed: int = 0, model_folder: P
             description=f"{s.n_test} virtual patients with any findings and {s.n_test} with a withheld pair, simulated, one anatomy",
             n_resamples=s.n_resamples, seed=seed,
         ),
-        model=model_section(model, {"edit": asdict(s.edit), "generate": asdict(s.generate), "method": "radedit"}),
+        model=model_section(model, {"edit": asdict(s.edit), "generate": asdict(s.generate)}),
         provenance=provenance(f"synthorax demo --scale {scale} --seed {seed}", seed, time.time() - began),
     )  # fmt: skip
     return finish(run, found)

@@ -17,7 +17,8 @@ from synthorax.errors import InputError
 from synthorax.runs.folder import RunFolder
 from synthorax.runs.items import BATCH, Item, make_items
 
-METHOD = "radedit"
+#: Edits in hand at a time for each row of a network call: those of one source share its inversion.
+EDITS_PER_ROW = 4
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,15 @@ class Settings:
     guidance_scale: float
     num_inference_steps: int
     skip: float
+
+
+@dataclass(frozen=True)
+class EditSettings(Settings):
+    """How films are edited: names of :data:`synthorax.editing.METHODS`, ``PRESETS``, and what may change outside the masks."""
+
+    method: str = "radedit"
+    preset: str = "exact"
+    outside: str = "free"
 
 
 @dataclass(frozen=True)
@@ -60,7 +70,7 @@ def make_edits(
     jobs: Sequence[Job],
     source: Source,
     model: DiffusionModel,
-    settings: Settings,
+    settings: EditSettings,
     dataset: str = "synthetic",
     batch_size: int = BATCH,
 ) -> Iterator[dict]:
@@ -97,8 +107,10 @@ def make_edits(
                 guidance_scale=settings.guidance_scale,
                 num_inference_steps=settings.num_inference_steps,
                 skip=settings.skip,
-                method=METHOD,
-                batch_size=batch_size,
+                method=settings.method,
+                preset=settings.preset,
+                outside=settings.outside,
+                batch_size=max(1, batch_size // EDITS_PER_ROW),
                 pad_batches=True,
                 report=lambda index, sentence: run.ledger.enter(
                     f"{stage}-mask", {some[index].edit_id: {"note": sentence}}
@@ -107,7 +119,8 @@ def make_edits(
         )
         return [film if isinstance(film, InputError) else next(edited) for film in found]
 
-    return make_items(run, stage, _items(jobs, stage, model, settings, METHOD), make, dataset, batch_size)
+    items = _items(jobs, stage, model, settings, settings.method)
+    return make_items(run, stage, items, make, dataset, EDITS_PER_ROW * batch_size)
 
 
 def make_films(
@@ -151,7 +164,8 @@ def _items(
     jobs: Sequence[Job], stage: str, model: DiffusionModel, settings: Settings, method: str
 ) -> list[Item]:
     """Each job with its metadata row."""
-    is_edit = method == METHOD
+    is_edit = isinstance(settings, EditSettings)
+    preset = settings.preset if isinstance(settings, EditSettings) else None
     return [
         Item(
             job.edit_id,
@@ -166,6 +180,7 @@ def _items(
                 "negative_prompt": job.domain,
                 "seed": job.seed,
                 "method": method,
+                "preset": preset,
                 "guidance_scale": settings.guidance_scale,
                 "num_inference_steps": settings.num_inference_steps,
                 "skip": settings.skip if is_edit else None,

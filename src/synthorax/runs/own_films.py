@@ -23,7 +23,7 @@ from synthorax.quality.structure import structure
 from synthorax.runs import measuring, results
 from synthorax.runs.demo import finish, model_section, provenance
 from synthorax.runs.folder import RunFolder
-from synthorax.runs.making import Settings, make_edits, plan_jobs
+from synthorax.runs.making import EditSettings, make_edits, plan_jobs
 from synthorax.studies import import_studies, prepare, read_film
 
 SIZE = 512
@@ -61,7 +61,7 @@ def run_own_films(
     """
     began = time.time()
     model = load_model(model_folder)
-    settings = Settings(**model.edit_settings)
+    settings = EditSettings(**model.edit_settings)
     imported = import_studies(studies, format, limit=limit, reports=reports)
     run = RunFolder.open(
         out,

@@ -15,8 +15,9 @@ from synthorax.files import atomic, sha256_of
 from synthorax.perturbations import PLAN
 from synthorax.runs.folder import RunFolder
 from synthorax.runs.items import BATCH, ONE, Shard, summary, write_dataset
-from synthorax.runs.making import Job, Settings, make_edits, make_films, plan_jobs
-from synthorax.runs.own_films import source_films
+from synthorax.runs.making import EditSettings, Job, Settings, make_edits, make_films, plan_jobs
+from synthorax.runs.own_films import SIZE, source_films
+from synthorax.runs.plan_masks import write_masks
 from synthorax.seeds import derive_seed
 from synthorax.studies import read_manifest
 from synthorax.studies.tables import read_table
@@ -73,10 +74,12 @@ def edit_plan(
     out: Path,
     given: Mapping[str, Any] | None = None,
     means: Means = DEFAULT,
+    masks: str = "none",
 ) -> Done:
     """Make the edits of ``plan.parquet`` from the films of ``studies.parquet``; resumable.
 
-    ``given`` holds what differs from the model's own :class:`~synthorax.runs.making.Settings`.
+    ``given`` holds what differs from the model's own :class:`~synthorax.runs.making.EditSettings`; ``masks``: see
+    :func:`synthorax.runs.plan_masks.write_masks`.
 
     Raises:
         InputError: the plan has not its columns, or names films that the manifest has not.
@@ -89,7 +92,7 @@ def edit_plan(
             f"{plan} names image {min(absent)!r}, which {studies} has not; give the manifest that the plan was made from."
         )
     model = means.load_model()
-    settings = Settings(**{**model.edit_settings, **(given or {})})
+    settings = EditSettings(**{**model.edit_settings, **(given or {})})
     is_simulated = dict(zip(frame["image_id"], frame["source"] == "phantom", strict=True))
     jobs = plan_jobs(edits, lambda image_id: model.domain(is_simulated[image_id]))
     jobs = [
@@ -105,19 +108,22 @@ def edit_plan(
     ]
     run = _open(out, means, {"kind": "edit", "plan": str(plan.resolve()), "plan_sha256": sha256_of(plan),
                              "studies": str(studies.resolve()), "studies_sha256": sha256_of(studies),
-                             "settings": asdict(settings), "model_sha256": model.model_sha256})  # fmt: skip
+                             "settings": asdict(settings), "masks": masks, "model_sha256": model.model_sha256})  # fmt: skip
+    own = {job.edit_id for job in jobs}
+    names = write_masks(run, edits.filter(pl.col("edit_id").is_in(own)), plan, masks, SIZE)
+    jobs = [replace(job, edit_mask=edit, keep_mask=keep) for job in jobs for edit, keep in [names.get(job.edit_id, (None, None))]]  # fmt: skip
     wanted = {job.row["source_image_id"] for job in jobs}
     sources, rejected = source_films(run, frame.filter(pl.col("image_id").is_in(list(wanted))))
     table = pl.DataFrame(rejected, schema={"row": pl.Int64, "file_name": pl.String, "reason": pl.String})
     with atomic(run.path / "rejected.csv") as temporary:
         table.write_csv(temporary)
     reasons = {row["file_name"]: row["reason"] for row in rejected}
-    names = dict(zip(frame["image_id"], frame["file_name"], strict=True))
+    films = dict(zip(frame["image_id"], frame["file_name"], strict=True))
 
     def source(job: Job) -> np.ndarray:
         image_id = str(job.row["source_image_id"])
         if image_id not in sources:
-            raise InputError(reasons[names[image_id]])
+            raise InputError(reasons[films[image_id]])
         return read_png(sources[image_id])
 
     make_edits(run, EDITS, jobs, source, model, settings, batch_size=means.batch_size)
