@@ -46,12 +46,13 @@ class Checks:
 
 @dataclass(frozen=True)
 class Limits:
-    """The largest figures of :class:`Checks` that pass. Seam: docs/editing.md says what true films have."""
+    """The largest figures of :class:`Checks` that pass. True counterfactuals of 48 edits: contrast within
+    0.012, seam at most 0.52."""
 
     marker_difference: float = 0.5
     device_difference: float = 0.5
-    contrast_change: float = 0.1
-    seam_gradient: float = 6.0
+    contrast_change: float = 0.05
+    seam_gradient: float = 2.0
 
 
 def check(
