@@ -57,3 +57,26 @@ def test_six_edits_of_one_source_cost_910_evaluations_at_100_steps_and_skip_0_3(
         gaussian, x0, null[:1], [0], [0] * 6, text, null, way=Way(7.5, 100, 0.3)
     )  # fmt: skip
     assert (gaussian.n_calls, gaussian.n_rows) == (70, 910)
+
+
+def test_inside_keep_every_step_equals_the_inversion_path_bit_for_bit(gaussian):
+    class Watched:
+        def __init__(self):
+            self.seen = []
+
+        def __getattr__(self, name):
+            return getattr(gaussian, name)
+
+        def predict_noise(self, x_t, t, embeddings):
+            self.seen.append(x_t)
+            return gaussian.predict_noise(x_t, t, embeddings)
+
+    watched, x0 = Watched(), latents(gaussian, 1)
+    text, null = gaussian.encode_text(PROMPTS[:1]), gaussian.encode_text([""])
+    keep = torch.zeros(1, 1, *x0.shape[2:], dtype=torch.bool)
+    keep[..., :3, :] = True
+    stream(watched, x0, null, [0], [0], text, null, way=Way(15.0, 8, order=2), keep_cells=keep)
+    inside = keep.expand_as(x0)
+    for path, edit, _ in (x_t.split(1) for x_t in watched.seen):
+        assert torch.equal(edit[inside], path[inside])
+    assert len(watched.seen) == 8 and (watched.seen[-1][1] - watched.seen[-1][0]).abs().max() > 0.1

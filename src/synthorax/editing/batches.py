@@ -12,6 +12,9 @@ from torch import Tensor
 if TYPE_CHECKING:
     from synthorax.diffusion.model import DiffusionModel
 
+#: Edits that are walked together for each row of a network call: enough to share inversions and to fill calls.
+EDITS_PER_ROW = 4
+
 
 @dataclass(frozen=True)
 class Chunk:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from synthorax.editing import composition, masks
-from synthorax.editing.batches import chunks, in_calls
+from synthorax.editing.batches import EDITS_PER_ROW, chunks, in_calls
 from synthorax.editing.ddim import ddim_path
 from synthorax.editing.diffedit import predicted_mask
 from synthorax.editing.methods import method_named, preset_named
@@ -20,8 +20,6 @@ from synthorax.errors import InputError, unknown_choice
 if TYPE_CHECKING:
     from synthorax.diffusion.model import DiffusionModel
 
-#: Edits that are walked together for each row of a network call: enough to share inversions and to fill calls.
-EDITS_PER_ROW = 4
 #: What may change outside both masks.
 OUTSIDE = ("free", "exact")
 

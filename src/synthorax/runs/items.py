@@ -87,6 +87,7 @@ def make_items(
     make: Make,
     dataset: str = "synthetic",
     batch_size: int = BATCH,
+    at_once: int = 1,
 ) -> Iterator[dict]:
     """Make what is not done yet; then the rows of all that is, in order.
 
@@ -97,6 +98,7 @@ def make_items(
         make: see :data:`Make`.
         dataset: folder below the run's, which the rows' ``file_name`` is relative to.
         batch_size: images at a time; halved when the memory does not suffice.
+        at_once: batches that ``make`` is given at once, where it does better with more in hand.
 
     Returns:
         The finished items' rows from the ledger.
@@ -111,7 +113,7 @@ def make_items(
     }
     left = [item for item in items if item.item_id not in done]
     todo = [item for item in left if not _adopted(run, stage, item, folder)]
-    for some, images in _batches(run, todo, make, batch_size, stage):
+    for some, images in _batches(run, todo, make, batch_size, stage, at_once):
         rows, files = {}, {}
         for item, image in zip(some, images, strict=True):
             if isinstance(image, InputError):
@@ -127,13 +129,13 @@ def make_items(
 
 
 def _batches(
-    run: RunFolder, todo: Sequence[Item], make: Make, batch_size: int, stage: str
+    run: RunFolder, todo: Sequence[Item], make: Make, batch_size: int, stage: str, at_once: int
 ) -> Iterator[tuple[Sequence[Item], Sequence[np.ndarray | InputError]]]:
     """The items in batches with their images; a batch that does not fit in memory is tried again, halved."""
     with_bar = iter(track(todo, f"Making {stage}", unit="films"))
     begin = 0
     while begin < len(todo):
-        some = todo[begin : begin + batch_size]
+        some = todo[begin : begin + at_once * batch_size]
         try:
             images = make(some, batch_size)
         except (MemoryError, RuntimeError) as error:

@@ -13,12 +13,10 @@ import polars as pl
 from synthorax import __version__
 from synthorax.dataset import read_png
 from synthorax.diffusion.model import DiffusionModel
+from synthorax.editing.batches import EDITS_PER_ROW
 from synthorax.errors import InputError
 from synthorax.runs.folder import RunFolder
 from synthorax.runs.items import BATCH, Item, make_items
-
-#: Edits in hand at a time for each row of a network call: those of one source share its inversion.
-EDITS_PER_ROW = 4
 
 
 @dataclass(frozen=True)
@@ -110,7 +108,7 @@ def make_edits(
                 method=settings.method,
                 preset=settings.preset,
                 outside=settings.outside,
-                batch_size=max(1, batch_size // EDITS_PER_ROW),
+                batch_size=batch_size,
                 pad_batches=True,
                 report=lambda index, sentence: run.ledger.enter(
                     f"{stage}-mask", {some[index].edit_id: {"note": sentence}}
@@ -120,7 +118,7 @@ def make_edits(
         return [film if isinstance(film, InputError) else next(edited) for film in found]
 
     items = _items(jobs, stage, model, settings, settings.method)
-    return make_items(run, stage, items, make, dataset, EDITS_PER_ROW * batch_size)
+    return make_items(run, stage, items, make, dataset, batch_size, at_once=EDITS_PER_ROW)
 
 
 def make_films(
