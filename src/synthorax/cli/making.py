@@ -15,7 +15,10 @@ Out = Annotated[Path, typer.Option(help="Run folder; the same command over a kil
 Device = Annotated[str, typer.Option(help="A torch device: cpu, cuda, cuda:1, mps.")]
 Dtype = Annotated[str, typer.Option(help="float32, bfloat16, float16, or auto.")]
 BatchSize = Annotated[
-    str, typer.Option(help="Images (edits: rows) of a network call, or auto (8); halved where the memory does not suffice.")
+    str,
+    typer.Option(
+        help="Images (edits: rows) of a network call, or auto (8); halved where the memory does not suffice."
+    ),
 ]
 ShardOption = Annotated[
     str, typer.Option("--shard", help="I/N: every N-th image from the I-th; 'runs merge' joins them.")

@@ -124,7 +124,14 @@ def demo(out: Path | str, scale: str = "default", seed: int = 0, model_folder: P
     shams = list(make_edits(run, "sham", sham_jobs, source, model, s.edit, "controls"))
     whole_plan = make_plan(table, vocabulary, CORPA, per_type=1, strategy="coverage", seed=seed + 1)
     whole_jobs = [
-        Job(row["edit_id"], row["prompt"], "", derive_seed(row["seed"], row["edit_id"]), meta, domain=model.domain(is_simulated=True))
+        Job(
+            row["edit_id"],
+            row["prompt"],
+            "",
+            derive_seed(row["seed"], row["edit_id"]),
+            meta,
+            domain=model.domain(is_simulated=True),
+        )
         for row, meta in plan_rows(_some(whole_plan.edits, s.n_whole_film // 2, seed))
     ]
     films = list(make_films(run, "corpa", whole_jobs, model, s.generate))
