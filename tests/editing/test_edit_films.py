@@ -99,9 +99,10 @@ def test_a_real_unet_edits_alike_in_every_batch_up_to_rounding(tiny_model):
 @pytest.mark.parametrize("method", sorted(editing.METHODS))
 @pytest.mark.parametrize(("steps", "skip"), [(10, 0.0), (10, 0.3), (10, 0.99), (1, 0.0)])
 def test_number_of_evaluations_is_the_stated_one(gaussian, films, method, steps, skip):
+    masks = {"edit_masks": [box(8, 16, 8, 16)] * 3} if method == "diffedit" else {}
     edit(
-        films, PROMPTS, model=gaussian, seeds=[1, 2, 3], method=method,
-        guidance_scale=2.0, num_inference_steps=steps, skip=skip, batch_size=2,
+        films, PROMPTS, model=gaussian, seeds=[1, 2, 3], method=method, inversion_prompts=["No findings."] * 3,
+        guidance_scale=2.0, num_inference_steps=steps, skip=skip, batch_size=2, **masks,
     )  # fmt: skip
     assert gaussian.n_rows == 3 * evaluations(method, steps, skip)
 
@@ -217,8 +218,8 @@ def test_seam_lies_in_the_free_band():
             r"images has shape \(4, 4\); expected \(films, height, width\).*images\[None\]",
         ),
         (
-            {"images": np.zeros((1, 32, 32), np.uint8)},
-            r"images has dtype torch.uint8; expected float32 in \[0, 1\]",
+            {"images": np.zeros((1, 32, 32), np.int64)},
+            r"images has dtype int64; expected float32 in \[0, 1\], uint8 or uint16",
         ),
         (
             {"images": np.full((1, 32, 32), 255.0, np.float32)},
@@ -233,7 +234,7 @@ def test_seam_lies_in_the_free_band():
         ({"inversion_prompts": []}, "inversion_prompts has 0 entries for 1 films"),
         ({"method": "radedti"}, "method is 'radedti'; expected one of .* Did you mean 'radedit'"),
         ({"skip": 1.0}, "skip is 1.0; expected a fraction"),
-        ({"batch_size": 0}, "batch_size is 0; expected 1 or more films"),
+        ({"batch_size": 0}, "batch_size is 0; expected 1 or more rows"),
         (
             {"edit_masks": np.ones((1, 8, 8), bool)},
             r"edit_masks\[0\] has shape \(8, 8\); expected \(32, 32\)",
@@ -271,3 +272,50 @@ def test_room_is_imported_without_torch():
     assert all(getattr(editing, name) is not None for name in editing.__all__)
     with pytest.raises(AttributeError, match="no attribute 'undo'"):
         _ = editing.undo
+
+
+@pytest.mark.parametrize(("dtype", "white"), [("uint8", None), ("uint16", None), ("uint16", 4095)])
+@pytest.mark.parametrize("outside", ["free", "exact"])
+def test_films_keep_their_depth_and_what_is_kept_keeps_every_bit(gaussian, dtype, white, outside):
+    top = white or np.iinfo(dtype).max
+    films = np.random.default_rng(4).integers(0, top, (2, 72, 60), endpoint=True).astype(dtype)
+    edit_mask, keep_mask = box(10, 40, 4, 30, shape=(72, 60)), box(0, 72, 48, 60, shape=(72, 60))
+    edited = edit(
+        films, PROMPTS[:2], model=gaussian, seeds=[1, 2], edit_masks=[edit_mask] * 2, keep_masks=[keep_mask] * 2,
+        inversion_prompts=["No findings."] * 2, white=white, outside=outside, feather_px=6, **SETTINGS,
+    )  # fmt: skip
+    assert edited.dtype == films.dtype and edited.max() <= top
+    assert np.abs(edited[:, keep_mask].astype(int) - films[:, keep_mask]).max() == 0
+    y, x = np.indices(edit_mask.shape)
+    beyond = (
+        np.hypot(np.maximum(np.maximum(10 - y, y - 39), 0), np.maximum(np.maximum(4 - x, x - 29), 0)) >= 6
+    )
+    changed = (edited != films).any(0)
+    assert changed[edit_mask].mean() > 0.9
+    assert changed[beyond & ~keep_mask].any() == (outside == "free")  # the free band follows the model
+
+
+def test_16_bits_are_more_than_8(gaussian):
+    """An edit adds a fine change to fine grey levels: the same film in 8 bits is its rounding, and only that."""
+    films = np.random.default_rng(5).integers(20_000, 40_000, (1, 32, 32)).astype(np.uint16)
+    settings = {"model": gaussian, "seeds": [1], **SETTINGS}
+    sixteen = edit(films, PROMPTS[:1], **settings)
+    exact = edit((films / 65535).astype(np.float32), PROMPTS[:1], **settings)
+    assert np.abs(sixteen - exact * 65535).max() < 0.6
+    assert len(np.unique(sixteen)) > 256
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"white": 4095}, r"white is 4095 for float films; leave it out"),
+        (
+            {"images": np.full((1, 8, 8), 5000, np.uint16), "white": 4095},
+            r"goes from 5000 to 5000; expected \[0, 4095\]",
+        ),
+        ({"outside": "exakt"}, r"outside is 'exakt'; expected one of .*Did you mean 'exact'"),
+    ],
+)
+def test_depths_and_outsides_that_cannot_be(gaussian, films, change, message):
+    with pytest.raises(InputError, match=message):
+        edit(**{"images": films[:1], "prompts": PROMPTS[:1], "seeds": [1], "model": gaussian, **change})

@@ -6,6 +6,7 @@ from synthorax.diffusion import timesteps
 from synthorax.editing.inversion import invert
 from synthorax.editing.radedit import radedit
 from synthorax.editing.sdedit import sdedit
+from synthorax.editing.streaming import Way
 
 
 class Watched:
@@ -99,10 +100,10 @@ def test_free_band_follows_the_unconditional_model(gaussian, x0):
 def test_sdedit_samples_the_guided_gaussian(gaussian):
     x0 = torch.zeros(8, *gaussian.latent_shape)
     text, null = gaussian.encode_text(["Left effusion."] * 8), gaussian.encode_text([""] * 8)
-    edited = sdedit(gaussian, x0, text, null, range(8), guidance_scale=2.0, num_inference_steps=100, skip=0.0)
+    edited = sdedit(gaussian, x0, text, null, range(8), way=Way(2.0, 100))
     assert abs(edited.mean().item() - 0.4) < 0.02  # 8,192 numbers: the mean's standard error is 0.0033
     assert abs(edited.std().item() - gaussian.sampled_spread(timesteps(gaussian, 100))) < 0.01
-    near = sdedit(gaussian, x0, text, null, range(8), guidance_scale=2.0, num_inference_steps=100, skip=0.97)
+    near = sdedit(gaussian, x0, text, null, range(8), way=Way(2.0, 100, 0.97))
     assert near.abs().mean() < 0.1
 
 

@@ -1,7 +1,7 @@
 """``synthorax edit`` and ``synthorax generate``: a plan's edits, and whole films from prompts."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -22,7 +22,10 @@ Out = Annotated[Path, typer.Option(help="Run folder; the same command over a kil
 Device = Annotated[str, typer.Option(help="A torch device: cpu, cuda, cuda:1, mps.")]
 Dtype = Annotated[str, typer.Option(help="float32, bfloat16, float16, or auto.")]
 BatchSize = Annotated[
-    str, typer.Option(help="Images at a time, or auto (8); halved where the memory does not suffice.")
+    str,
+    typer.Option(
+        help="Images (edits: rows) of a network call, or auto (8); halved where the memory does not suffice."
+    ),
 ]
 ShardOption = Annotated[
     str, typer.Option("--shard", help="I/N: every N-th image from the I-th; 'runs merge' joins them.")
@@ -56,6 +59,18 @@ def edit(
         float | None,
         typer.Option(min=0, max=0.99, help="Fraction of the noisiest steps left out: more keeps more."),
     ] = None,
+    method: Annotated[
+        str, typer.Option(help="radedit, diffedit, ddpm-inversion, ddim-inversion, lance, or sdedit.")
+    ] = "radedit",
+    preset: Annotated[
+        str, typer.Option(help="exact, balanced (10 steps at most), or fast (12 evaluations).")
+    ] = "exact",
+    masks: Annotated[
+        str, typer.Option(help="none, finding (from finding and side), or file (columns of the plan).")
+    ] = "none",
+    outside: Annotated[
+        str, typer.Option(help="free, or exact: nothing changes outside the edit mask and its seam.")
+    ] = "free",
     device: Device = "cpu",
     dtype: Dtype = "auto",
     batch_size: BatchSize = "auto",
@@ -66,11 +81,14 @@ def edit(
     dry_run: DryRun = False,
     strict: Strict = False,
 ) -> None:
-    """Make a plan's edits, without masks: OUT/synthetic with its metadata.parquet."""
+    """Make a plan's edits: OUT/synthetic with its metadata.parquet."""
+    from synthorax.editing.methods import method_named, preset_named
     from synthorax.runs.plan_edits import edit_plan, read_plan
 
+    method_named(method), preset_named(preset)
     given = {"guidance_scale": guidance_scale, "num_inference_steps": num_inference_steps, "skip": skip}
-    given = {name: value for name, value in given.items() if value is not None}
+    changed: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    changed |= {"method": method, "preset": preset, "outside": outside}
     means = means_of(model, device, dtype, batch_size, shard, limit, offline, ray)
     if dry_run:
         from synthorax.runs.estimate import estimate_edits
@@ -78,10 +96,10 @@ def edit(
         from synthorax.runs.own_films import SIZE
 
         rows, loaded = len(means.shard.of(read_plan(plan, limit)["edit_id"])), means.load_model()
-        settings = EditSettings(**{**loaded.edit_settings, **given})
+        settings = EditSettings(**{**loaded.edit_settings, **changed})
         typer.echo(estimate_edits(rows, loaded, settings, means.batch_size, SIZE))
         return
-    _tell(edit_plan(plan, studies, out, given, means), strict)
+    _tell(edit_plan(plan, studies, out, changed, means, masks), strict)
 
 
 def generate(

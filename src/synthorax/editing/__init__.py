@@ -1,24 +1,36 @@
 """Counterfactual editing: the same patient's film with other findings.
 
-``edit`` changes a batch of films, ``edit_film`` one film (the quickstart's ``synthorax.edit``). Behind them,
-one algorithm a file: ``inversion`` (RadEdit's Algorithm 1), ``radedit`` (Algorithm 3), ``sdedit``; ``masks``
-brings the masks to the size of the latents and ``composition`` puts the change back on the original film.
+``edit`` changes a batch of films, ``edit_film`` one film (the quickstart's ``synthorax.edit``); ``methods`` lists what
+can be asked of them by name. Behind them, one algorithm a file: ``inversion`` (RadEdit's Algorithm 1), ``radedit``
+(Algorithm 3), ``streaming`` (both in one walk, which the engine takes, a step of it in ``solver``), ``diffedit``
+(Algorithm 2), ``ddim`` (DDIM inversion, LANCE), ``sdedit``; ``masks`` brings the masks to the size of the latents,
+``batches`` makes the calls, and ``composition`` puts the change back on the original film. ``regions`` has masks from
+finding and side, ``controls`` sham and blur, ``checks`` the automatic checks, ``retry`` the loop that tries again.
 """
 
 from importlib import import_module
 from typing import Any
 
 _HOME = {
-    "METHODS": "engine",
+    "METHODS": "methods",
+    "PRESETS": "methods",
+    "Way": "streaming",
+    "blur": "controls",
+    "check": "checks",
+    "edit_until": "retry",
+    "finding_masks": "regions",
+    "region": "regions",
+    "sham": "controls",
     "edit": "engine",
     "edit_film": "film",
-    "evaluations": "engine",
+    "evaluations": "methods",
     "MaskWarning": "masks",
     "dilate": "masks",
     "Inversion": "inversion",
     "invert": "inversion",
     "radedit": "radedit",
     "sdedit": "sdedit",
+    "stream": "streaming",
 }
 
 __all__ = sorted(_HOME)

@@ -21,7 +21,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
+from numpy.random import Generator, Philox
 from torch import Tensor
 
 from synthorax.errors import InputError, ModelError
@@ -92,7 +94,9 @@ def sigma(alpha_bar: Tensor, alpha_bar_prev: Tensor) -> Tensor:
     return ((1 - alpha_bar_prev) / (1 - alpha_bar) * (1 - alpha_bar / alpha_bar_prev)).sqrt()
 
 
-def posterior_mean(x_t: Tensor, epsilon: Tensor, alpha_bar: Tensor, alpha_bar_prev: Tensor) -> Tensor:
+def posterior_mean(
+    x_t: Tensor, epsilon: Tensor, alpha_bar: Tensor, alpha_bar_prev: Tensor, eta: float = 1.0
+) -> Tensor:
     """mu_t(x_t, eps_t), equation 4: predicted x0 brought to the next noise level.
 
     sqrt(abar') (x_t - sqrt(1 - abar) eps) / sqrt(abar) + sqrt(1 - abar' - sigma^2) eps, linear in (x_t, eps).
@@ -102,22 +106,28 @@ def posterior_mean(x_t: Tensor, epsilon: Tensor, alpha_bar: Tensor, alpha_bar_pr
         alpha_bar, alpha_bar_prev: float64, of a shape that broadcasts to ``x_t``'s; ``alpha_bar_prev``
             belongs to the next, cleaner timestep. The coefficients are computed in float64 and rounded
             once.
+        eta: share of the DDPM's sigma: 1, or 0 for DDIM.
     """
     of_x = (alpha_bar_prev / alpha_bar).sqrt()
-    direction = (1 - alpha_bar_prev - sigma(alpha_bar, alpha_bar_prev) ** 2).clamp(min=0).sqrt()
+    variance = (eta * sigma(alpha_bar, alpha_bar_prev)) ** 2 if eta else 0  # sigma is undefined at abar = 1
+    direction = (1 - alpha_bar_prev - variance).clamp(min=0).sqrt()
     of_epsilon = direction - of_x * (1 - alpha_bar).sqrt()
     return of_x.to(x_t) * x_t + of_epsilon.to(x_t) * epsilon
 
 
 def step_noise(seeds: Sequence[int], timestep: int, like: Tensor) -> Tensor:
-    """Standard normal ``(N, C, h, w)``; each film's depends on its own seed and the timestep alone."""
+    """Standard normal ``(N, C, h, w)``; each film's depends on its own seed and the timestep alone.
+
+    A counter-based generator (Philox 4x64, Salmon et al. 2011) has the film in its key and the timestep in its
+    counter, so the noise of any step is at hand without that of the steps before.
+    """
     draws = [
-        torch.randn(
-            like.shape[1:], generator=torch.Generator().manual_seed(derive_seed("step noise", seed, timestep))
+        Generator(Philox(key=derive_seed("step noise", seed), counter=[0, 0, 0, timestep])).standard_normal(
+            like.shape[1:], dtype=np.float32
         )
         for seed in seeds
     ]
-    return torch.stack(draws).to(like)
+    return torch.from_numpy(np.stack(draws)).to(like)
 
 
 @torch.no_grad()

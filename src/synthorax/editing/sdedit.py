@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from synthorax.editing.batches import evaluate
 from synthorax.editing.inversion import posterior_mean, sigma, step_noise, used_steps
-from synthorax.editing.radedit import guided
+from synthorax.editing.streaming import Way, noised
 
 if TYPE_CHECKING:
     from synthorax.diffusion.model import DiffusionModel
@@ -25,9 +26,9 @@ def sdedit(
     null_embeddings: Tensor,
     seeds: Sequence[int],
     *,
-    guidance_scale: float,
-    num_inference_steps: int,
-    skip: float,
+    way: Way,
+    rows_per_call: int | None = None,
+    pad: bool = False,
 ) -> Tensor:
     """Edited latents ``(N, C, h, w)``; ``2 K`` evaluations a film for ``K`` used steps.
 
@@ -36,17 +37,16 @@ def sdedit(
         x0: source latents ``(N, C, h, w)`` float32.
         embeddings, null_embeddings: editing prompts, and the empty or a negative prompt ``(N, T, D)``.
         seeds: one a film.
-        guidance_scale: raising it follows the prompt more.
-        num_inference_steps: steps of the whole way.
-        skip: fraction of it that is not walked; raising it keeps more of the source (0 keeps nothing).
+        way: guidance, steps, and skip (0 keeps nothing of the source); the sampler is DDPM's, with both branches.
+        rows_per_call, pad: as in :func:`synthorax.editing.stream`.
     """
-    used, alpha_bar = used_steps(model, num_inference_steps, skip)
-    level = alpha_bar[0].to(x0)
-    x = level.sqrt() * x0 + (1 - level).sqrt() * step_noise(seeds, int(used[0]), x0)
+    used, alpha_bar = used_steps(model, way.num_inference_steps, way.skip)
+    texts, size = torch.cat([embeddings, null_embeddings]), rows_per_call or 2 * len(x0)
+    x = noised(x0, alpha_bar[0], seeds, int(used[0]))
     # The noise of the step that ends at timestep t' is drawn for t'; the last step adds none (sigma = 0).
     for k, (t, end) in enumerate(zip(used, [*used[1:].tolist(), None], strict=True)):
-        epsilon, _ = guided(model, x, t, embeddings, null_embeddings, guidance_scale)
-        x = posterior_mean(x, epsilon, alpha_bar[k], alpha_bar[k + 1])
+        cond, uncond = evaluate(model, torch.cat([x, x]), t, texts, size, pad).chunk(2)
+        x = posterior_mean(x, torch.lerp(uncond, cond, way.guidance_scale), alpha_bar[k], alpha_bar[k + 1])
         if end is not None:
             x = x + sigma(alpha_bar[k], alpha_bar[k + 1]).to(x) * step_noise(seeds, end, x)
     return x

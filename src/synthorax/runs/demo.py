@@ -125,7 +125,14 @@ def demo(out: Path | str, scale: str = "default", seed: int = 0, model_folder: P
     shams = list(make_edits(run, "sham", sham_jobs, source, model, s.edit, "controls"))
     whole_plan = make_plan(table, vocabulary, CORPA, per_type=1, strategy="coverage", seed=seed + 1)
     whole_jobs = [
-        Job(row["edit_id"], row["prompt"], "", row["seed"], meta, domain=model.domain(is_simulated=True))
+        Job(
+            row["edit_id"],
+            row["prompt"],
+            "",
+            derive_seed(row["seed"], row["edit_id"]),
+            meta,
+            domain=model.domain(is_simulated=True),
+        )
         for row, meta in plan_rows(_some(whole_plan.edits, s.n_whole_film // 2, seed))
     ]
     films = list(make_films(run, "corpa", whole_jobs, model, s.generate))
@@ -207,7 +214,7 @@ def demo(out: Path | str, scale: str = "default", seed: int = 0, model_folder: P
             description=f"{s.n_test} virtual patients with any findings and {s.n_test} with a withheld pair, simulated, one anatomy",
             n_resamples=s.n_resamples, seed=seed,
         ),
-        model=model_section(model, {"edit": asdict(s.edit), "generate": asdict(s.generate), "method": "radedit"}),
+        model=model_section(model, {"edit": asdict(s.edit), "generate": asdict(s.generate)}),
         provenance=provenance(f"synthorax demo --scale {scale} --seed {seed}", seed, time.time() - began),
     )  # fmt: skip
     return finish(run, found)

@@ -72,18 +72,21 @@ def _seconds(batch: Callable[[int], object], steps: int) -> float:
 def estimate_edits(rows: int, model, settings, batch_size: int, size: int) -> Estimate:
     """Of ``synthorax edit`` with sources of ``size`` x ``size`` px; an 8-bit PNG is no larger than its pixels."""
     from synthorax.editing import edit
-    from synthorax.editing.engine import evaluations
     from synthorax.editing.inversion import n_used
-    from synthorax.runs.making import METHOD
+    from synthorax.editing.methods import evaluations, preset_named
 
     films = np.random.default_rng(0).random((batch_size, size, size), dtype=np.float32)
 
     def batch(steps: int) -> None:
-        edit(films, [""] * batch_size, model=model, seeds=[0] * batch_size, num_inference_steps=steps, skip=0,
-             guidance_scale=settings.guidance_scale, method=METHOD, batch_size=batch_size)  # fmt: skip
+        edit(films, ["."] * batch_size, model=model, seeds=[0] * batch_size, num_inference_steps=steps, skip=0,
+             guidance_scale=settings.guidance_scale, method=settings.method, batch_size=batch_size,
+             inversion_prompts=["."] * batch_size)  # fmt: skip
 
-    used = n_used(settings.num_inference_steps, settings.skip)
-    cost = evaluations(METHOD, settings.num_inference_steps, settings.skip)
+    way = preset_named(settings.preset).way(
+        settings.guidance_scale, settings.num_inference_steps, settings.skip
+    )
+    used = n_used(way.num_inference_steps, way.skip)
+    cost = evaluations(settings.method, settings.num_inference_steps, settings.skip, settings.preset)
     return estimate(rows, cost, used, batch, batch_size, 2 * size * size)
 
 

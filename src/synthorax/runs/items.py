@@ -68,11 +68,13 @@ class Drawing:
         read: what some items need, pixels included; can be pickled.
         draw: model, what was read, batch size -> images. A module's function, so that other processes find it.
         model: None where only other processes hold it.
+        at_once: batches that it is given at once, where it does better with more in hand.
     """
 
     read: Callable[[Sequence[Item]], Any]
     draw: Callable[[Any, Any, int], Sequence[Made]]
     model: Any
+    at_once: int = 1
 
     def __call__(self, items: Sequence[Item], batch_size: int) -> Sequence[Made]:
         return self.draw(self.model, self.read(items), batch_size)
@@ -169,9 +171,10 @@ Batches = Callable[[RunFolder, Sequence[Item], Make, int], Iterator[Batch]]
 
 def in_turn(run: RunFolder, todo: Sequence[Item], make: Make, batch_size: int) -> Iterator[Batch]:
     """Batch after batch in this process; one that does not fit in memory is tried again, halved."""
+    at_once = make.at_once if isinstance(make, Drawing) else 1
     begin = 0
     while begin < len(todo):
-        some = todo[begin : begin + batch_size]
+        some = todo[begin : begin + at_once * batch_size]
         try:
             images = make(some, batch_size)
         except (MemoryError, RuntimeError) as error:

@@ -5,7 +5,7 @@ not depend on where a run was stopped.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import polars as pl
@@ -13,11 +13,10 @@ import polars as pl
 from synthorax import __version__
 from synthorax.dataset import read_png
 from synthorax.diffusion.model import DiffusionModel
+from synthorax.editing.batches import EDITS_PER_ROW
 from synthorax.errors import InputError
 from synthorax.runs.folder import RunFolder
 from synthorax.runs.items import BATCH, Batches, Drawing, Item, Made, Noted, make_items
-
-METHOD = "radedit"
 
 
 @dataclass(frozen=True)
@@ -37,9 +36,19 @@ class FilmSettings(Settings):
 
 @dataclass(frozen=True)
 class EditSettings(Settings):
-    """How films are edited; ``skip`` is the fraction of the noisiest steps left out."""
+    """How films are edited.
+
+    Attributes:
+        skip: fraction of the noisiest steps left out.
+        method: one of :data:`synthorax.editing.METHODS`.
+        preset: one of :data:`synthorax.editing.PRESETS`.
+        outside: ``free``, or ``exact``: nothing changes outside the edit mask and its seam.
+    """
 
     skip: float
+    method: str = "radedit"
+    preset: str = "exact"
+    outside: str = "free"
 
 
 @dataclass(frozen=True)
@@ -101,12 +110,13 @@ def make_edits(
         masks = [[_mask(run, getattr(job, which)) for job in some] for which in ("edit_mask", "keep_mask")]
         return EditBatch(some, [_read(source, job) for job in some], masks[0], masks[1], settings)
 
-    items = _items(jobs, stage, model, settings, METHOD)
-    return make_items(run, stage, items, Drawing(read, draw_edits, model), dataset, batch_size, batches)
+    items = _items(jobs, stage, model, settings, settings.method)
+    making = Drawing(read, draw_edits, model, EDITS_PER_ROW)
+    return make_items(run, stage, items, making, dataset, batch_size, batches)
 
 
 def draw_edits(model: DiffusionModel, batch: EditBatch, batch_size: int) -> list[Made]:
-    """The edits of a batch, in a full batch of the model's."""
+    """The edits of a batch, in full calls of the model."""
     from synthorax.editing import edit
 
     fit = [i for i, film in enumerate(batch.films) if not isinstance(film, InputError)]
@@ -127,7 +137,9 @@ def draw_edits(model: DiffusionModel, batch: EditBatch, batch_size: int) -> list
         guidance_scale=batch.settings.guidance_scale,
         num_inference_steps=batch.settings.num_inference_steps,
         skip=batch.settings.skip,
-        method=METHOD,
+        method=batch.settings.method,
+        preset=batch.settings.preset,
+        outside=batch.settings.outside,
         batch_size=batch_size,
         pad_batches=True,
         report=notes.__setitem__,
@@ -188,7 +200,7 @@ def _items(
     jobs: Sequence[Job], stage: str, model: DiffusionModel, settings: Settings, method: str
 ) -> list[Item]:
     """Each job with its metadata row."""
-    skip = settings.skip if isinstance(settings, EditSettings) else None
+    own = asdict(settings)
     return [
         Item(
             job.edit_id,
@@ -199,13 +211,14 @@ def _items(
                 "edit_mask_file_name": job.edit_mask,
                 "keep_mask_file_name": job.keep_mask,
                 "prompt": job.sent(job.prompt),
-                "inversion_prompt": None if skip is None else job.sent(job.inversion_prompt),
+                "inversion_prompt": job.sent(job.inversion_prompt) if "skip" in own else None,
                 "negative_prompt": job.domain,
                 "seed": job.seed,
                 "method": method,
+                "preset": own.get("preset"),
                 "guidance_scale": settings.guidance_scale,
                 "num_inference_steps": settings.num_inference_steps,
-                "skip": skip,
+                "skip": own.get("skip"),
                 "model_id": model.model_id,
                 "model_revision": model.model_revision,
                 "model_sha256": model.model_sha256,

@@ -127,7 +127,7 @@ class Replicas:
         self._turn += 1
         self._losses.clear()
         while left:
-            while self._idle and (some := self._next(queue, left, batch_size, seconds)):
+            while self._idle and (some := self._next(queue, left, make.at_once * batch_size, seconds)):
                 self._give(self._idle.pop(), some, make, batch_size)
             while self._news:
                 run.log(**self._news.pop(0))
@@ -166,10 +166,10 @@ class Replicas:
         ref = replica.draw.remote(make.draw, make.read(some), batch_size)
         self._pending[ref] = _InHand(replica, some, batch_size, time.monotonic(), self._turn)
 
-    def _next(self, queue: deque[Item], left: set[str], batch_size: int, seconds: Sequence[float]) -> Sequence[Item]:  # fmt: skip
+    def _next(self, queue: deque[Item], left: set[str], n: int, seconds: Sequence[float]) -> Sequence[Item]:  # fmt: skip
         """What to hand out next: from the queue, else the batch that takes longest, unless somebody repeats it."""
         some: list[Item] = []
-        while queue and len(some) < batch_size:
+        while queue and len(some) < n:
             item = queue.popleft()
             if item.item_id in left:
                 some.append(item)
@@ -185,7 +185,7 @@ class Replicas:
         ]
         if not slow:
             return []
-        return [item for item in min(slow, key=lambda hand: hand.since).items if item.item_id in left][:batch_size]  # fmt: skip
+        return [item for item in min(slow, key=lambda hand: hand.since).items if item.item_id in left][:n]  # fmt: skip
 
     def _one_done(self) -> tuple[_InHand, Sequence[Made] | BaseException] | None:
         """What a replica finished, or how it failed; None after a second without news, and when one has loaded."""

@@ -17,7 +17,8 @@ from synthorax.runs.folder import RunFolder
 from synthorax.runs.items import summary, write_dataset
 from synthorax.runs.making import EditSettings, FilmSettings, Job, make_edits, make_films, plan_jobs
 from synthorax.runs.means import DEFAULT, Means
-from synthorax.runs.own_films import source_films
+from synthorax.runs.own_films import SIZE, source_films
+from synthorax.runs.plan_masks import write_masks
 from synthorax.seeds import derive_seed
 from synthorax.studies import read_manifest
 from synthorax.studies.tables import read_table
@@ -40,10 +41,12 @@ def edit_plan(
     out: Path,
     given: Mapping[str, Any] | None = None,
     means: Means = DEFAULT,
+    masks: str = "none",
 ) -> Done:
     """Make the edits of ``plan.parquet`` from the films of ``studies.parquet``; resumable.
 
-    ``given`` holds what differs from the model's own :class:`~synthorax.runs.making.EditSettings`.
+    ``given`` holds what differs from the model's own :class:`~synthorax.runs.making.EditSettings`; ``masks``: see
+    :func:`synthorax.runs.plan_masks.write_masks`.
 
     Raises:
         InputError: the plan has not its columns, or names films that the manifest has not.
@@ -72,7 +75,14 @@ def edit_plan(
         ]
         run = _open(out, means, {"kind": "edit", "plan": str(plan.resolve()), "plan_sha256": sha256_of(plan),
                                  "studies": str(studies.resolve()), "studies_sha256": sha256_of(studies),
-                                 "settings": asdict(settings), "model_sha256": model.model_sha256})  # fmt: skip
+                                 "settings": asdict(settings), "masks": masks, "model_sha256": model.model_sha256})  # fmt: skip
+        masked = edits.filter(pl.col("edit_id").is_in([job.edit_id for job in jobs]))
+        both = write_masks(run, masked, plan, masks, SIZE)
+        jobs = [
+            replace(job, edit_mask=edit, keep_mask=keep)
+            for job in jobs
+            for edit, keep in [both.get(job.edit_id, (None, None))]
+        ]
         wanted = {job.row["source_image_id"] for job in jobs}
         sources, rejected = source_films(run, frame.filter(pl.col("image_id").is_in(list(wanted))))
         table = pl.DataFrame(rejected, schema={"row": pl.Int64, "file_name": pl.String, "reason": pl.String})

@@ -118,12 +118,10 @@ class Edits:
                 nonlocal rows
                 rows += len(x_t)
                 job.fraction = min(0.99, rows / total)
-                if len(x_t) == 2 and bool(
-                    (x_t[0] == x_t[1]).all()
-                ):  # prompt and negative prompt of one latent
-                    guided = epsilon[1:] + settings["guidance_scale"] * (epsilon[:1] - epsilon[1:])
+                if len(x_t) == 3:  # the source, and prompt and negative prompt of the edit
+                    guided = epsilon[2:] + settings["guidance_scale"] * (epsilon[1:2] - epsilon[2:])
                     abar = model.alphas_cumprod[t.reshape(-1)[:1].cpu()].to(x_t).reshape(1, 1, 1, 1)
-                    x0 = (x_t[:1] - (1 - abar).sqrt() * guided) / abar.sqrt()
+                    x0 = (x_t[2:] - (1 - abar).sqrt() * guided) / abar.sqrt()
                     job.draft = model.decode(x0)[0].cpu().numpy()
                     job.drafts += 1
 

@@ -1,0 +1,94 @@
+"""``synthorax edit`` with its masks, methods and presets, on two small films and a tiny model."""
+
+import numpy as np
+import polars as pl
+import pytest
+from PIL import Image
+
+from synthorax.cli import run as command
+from synthorax.dataset import read_metadata, read_png, write_png
+
+
+@pytest.fixture(scope="module")
+def planned(tmp_path_factory):
+    """A folder of two films with reports, and the plan of their edits."""
+    root = tmp_path_factory.mktemp("planned")
+    y, x = np.mgrid[-1:1:64j, -1:1:80j]
+    for name, phase in (("a.png", 0.3), ("b.png", 0.7)):
+        pixels = (127 + 90 * np.cos(3 * x + phase) * np.cos(2 * y)).astype(np.uint8)
+        (root / "films").mkdir(exist_ok=True)
+        Image.fromarray(pixels).save(root / "films" / name)
+    (root / "films" / "films.csv").write_text(
+        "file_name,report\na.png,Large left effusion.\nb.png,Normal chest.\n"
+    )
+    for words in (
+        ["studies", "import", root / "films", "--format", "folder", "--out", root / "studies.parquet"],
+        ["concepts", "annotate", root / "studies.parquet", "--out", root / "concepts.parquet"],
+        [
+            "perturb",
+            root / "concepts.parquet",
+            "--out",
+            root / "plan.parquet",
+            "--types",
+            "insertion,deletion",
+        ],
+    ):
+        assert command([str(word) for word in words]) == 0
+    return root
+
+
+def edited(planned, tiny, out, *options, plan="plan.parquet"):
+    words = [planned / plan, "--studies", planned / "studies.parquet", "--out", out, "--model", tiny.pipeline,
+             "--num-inference-steps", 3, "--guidance-scale", 3, *options]  # fmt: skip
+    assert command(["edit", *(str(word) for word in words)]) == 0
+    return read_metadata(out / "synthetic")
+
+
+def test_a_films_edits_share_its_seed(planned):
+    plan = pl.read_parquet(planned / "plan.parquet")
+    assert plan.height > plan["image_id"].n_unique() == plan["seed"].n_unique() == 2
+
+
+def test_masks_from_finding_and_side_keep_every_bit_of_the_rest(planned, tiny, tmp_path):
+    rows = edited(planned, tiny, tmp_path, "--masks", "finding", "--preset", "fast")
+    assert set(rows["method"]) == {"radedit"} and set(rows["preset"]) == {"fast"}
+    for row in rows.iter_rows(named=True):
+        film, source, keep, edit = (
+            read_png(tmp_path / "synthetic" / row[name])
+            for name in ("file_name", "source_file_name", "keep_mask_file_name", "edit_mask_file_name")
+        )
+        assert np.array_equal(film[keep > 0], source[keep > 0]) and not np.array_equal(film, source)
+        assert not ((keep > 0) & (edit > 0)).any()
+    removal = rows.filter(pl.col("perturbation_type") == "deletion").row(0, named=True)
+    mask = read_png(tmp_path / "synthetic" / removal["edit_mask_file_name"])
+    assert np.argwhere(mask > 0)[:, 1].min() > 250, "a left effusion is on the patient's left"
+
+
+def test_masks_from_files_are_brought_to_the_films_form(planned, tiny, tmp_path):
+    mask = np.zeros((64, 80), dtype=bool)
+    mask[:, :40] = True  # the left half before the crop to a square, and after it
+    write_png(mask, planned / "half.png")
+    plan = (
+        pl.read_parquet(planned / "plan.parquet").head(1).with_columns(keep_mask_file_name=pl.lit("half.png"))
+    )
+    plan.write_parquet(planned / "masked.parquet")
+    row = edited(planned, tiny, tmp_path, "--masks", "file", plan="masked.parquet").row(0, named=True)
+    film, source, keep = (read_png(tmp_path / "synthetic" / row[name]) for name in ("file_name", "source_file_name", "keep_mask_file_name"))  # fmt: skip
+    assert np.array_equal(keep > 0, np.arange(512) < 256 + np.zeros((512, 1)))
+    assert np.array_equal(film[:, :256], source[:, :256]) and not np.array_equal(film, source)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--masks", "file"], "has neither column edit_mask_file_name nor keep_mask_file_name"),
+        (["--masks", "fill"], "masks is 'fill'; expected one of"),
+        (["--method", "diffedti"], "Did you mean 'diffedit'"),
+        (["--preset", "quick"], "preset is 'quick'; expected one of"),
+        (["--method", "lance", "--masks", "finding"], "method 'lance' knows no masks"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_one_sentence(planned, tiny, tmp_path, capsys, options, sentence):
+    words = ["edit", planned / "plan.parquet", "--studies", planned / "studies.parquet", "--out", tmp_path / "run", "--model", tiny.pipeline, *options]  # fmt: skip
+    assert command([str(word) for word in words]) == 2
+    assert sentence in capsys.readouterr().err.replace("\n", " ")
