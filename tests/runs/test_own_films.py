@@ -247,9 +247,9 @@ def test_a_verdict_outlives_the_same_command(tmp_path, tiny):
     root = tmp_path / "set"
     root.mkdir()
     nih_flat(root)
-    run_own_films(root, "nih", tmp_path / "run", model_folder=tiny.pipeline)
+    run_own_films(root, "nih", tmp_path / "run", means=Means(str(tiny.pipeline)))
     OpenedRun.open(tmp_path / "run").review(0, False, "wrong side")
-    run_own_films(root, "nih", tmp_path / "run", model_folder=tiny.pipeline)
+    run_own_films(root, "nih", tmp_path / "run", means=Means(str(tiny.pipeline)))
     rows = read_metadata(tmp_path / "run" / "synthetic")
     assert (rows["is_valid"][0], rows["reject_reason"][0]) == (False, "wrong side")
 

@@ -15,6 +15,7 @@ NEEDS: dict[str, tuple[tuple[str, ...], str]] = {
     "edit": (("model",), "a plan and its films"),
     "edit --ray": (("model", "ray"), "the same"),
     "generate": (("model",), "prompts"),
+    "generate --model": (("chexgen",), "prompts, ChexGen's weights"),
     "phantom": (("anatomy",), ""),
     "phantom build-atlas": (("ct",), "a CT with labels"),
     "train": ((), "films with reports"),

@@ -26,6 +26,7 @@ EXTRAS = {
     "ct": ("nibabel",),
     "hf": ("datasets",),
     "lora": ("peft",),
+    "chexgen": ("ftfy", "beautifulsoup4", "sentencepiece"),
     "ray": ("ray",),
     "workbench": ("fastapi", "uvicorn", "python-multipart", "statsmodels", "krippendorff"),
 }
