@@ -32,15 +32,19 @@ docs: install
 	$(BIN)/python docs/build.py
 
 # The embedded model anew: hours on a few cores; each command goes on where it was stopped. NIH= and HANNOVER= name
-# folders of real films; without them the model learns virtual patients only.
-MODEL := runs/model
+# folders of real films; without them the model learns virtual patients only. SCALE=tiny walks the same way in a minute or
+# two, to a model that has learned nothing and replaces nothing.
+SCALE := embedded
+MODEL := runs/model-$(SCALE)
+PATIENTS := $(if $(filter tiny,$(SCALE)),--n 8 --size 64 --renderings 1,--n 800 --size 256 --renderings 5)
+PIPELINE := $(if $(filter tiny,$(SCALE)),$(MODEL)/pipeline,src/synthorax/diffusion/embedded)
 FILMS := $(MODEL)/patients/studies.parquet $(if $(NIH),$(MODEL)/nih.parquet) $(if $(HANNOVER),$(MODEL)/hannover.parquet) \
 	$(if $(NIH),$(MODEL)/composites/studies.parquet)
 model: install
-	$(BIN)/synthorax phantom sample --atlas built-in --n 800 --seed 20260001 --site mixed --size 256 --pairs allowed --renderings 5 --out $(MODEL)/patients
+	$(BIN)/synthorax phantom sample --atlas built-in --seed 20260001 --site mixed --pairs allowed $(PATIENTS) --out $(MODEL)/patients
 	$(if $(NIH),$(BIN)/synthorax studies import $(NIH) --format nih --out $(MODEL)/nih.parquet)
 	$(if $(HANNOVER),$(BIN)/synthorax studies import $(HANNOVER) --format hannover --out $(MODEL)/hannover.parquet)
 	$(if $(NIH),$(BIN)/synthorax phantom composites $(MODEL)/patients --films $(MODEL)/nih.parquet --out $(MODEL)/composites)
-	$(BIN)/synthorax train autoencoder embedded-autoencoder $(FILMS:%=--films %) --out $(MODEL)/autoencoder
-	$(BIN)/synthorax train diffusion embedded-diffusion $(FILMS:%=--films %) --vae $(MODEL)/autoencoder/vae --out $(MODEL)/diffusion
-	$(BIN)/synthorax models export $(MODEL)/diffusion --vae $(MODEL)/autoencoder/vae --out src/synthorax/diffusion/embedded
+	$(BIN)/synthorax train autoencoder $(SCALE)-autoencoder $(FILMS:%=--films %) --out $(MODEL)/autoencoder
+	$(BIN)/synthorax train diffusion $(SCALE)-diffusion $(FILMS:%=--films %) --vae $(MODEL)/autoencoder/vae --out $(MODEL)/diffusion
+	$(BIN)/synthorax models export $(MODEL)/diffusion --vae $(MODEL)/autoencoder/vae --out $(PIPELINE)

@@ -182,7 +182,7 @@ def main() -> None:
     )
     parser.add_argument("--epochs", type=int, default=25)
     parser.add_argument("--budget", type=int, default=4)
-    parser.add_argument("--site", default="mixed", help="style of the films; the model's own")
+    parser.add_argument("--site", default="public", help="style of the films")
     parser.add_argument("--model", default=None)
     parser.add_argument("--dtype", default="auto")
     arguments = parser.parse_args()
