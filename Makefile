@@ -41,7 +41,7 @@ PIPELINE := $(if $(filter tiny,$(SCALE)),$(MODEL)/pipeline,src/synthorax/diffusi
 FILMS := $(MODEL)/patients/studies.parquet $(if $(NIH),$(MODEL)/nih.parquet) $(if $(HANNOVER),$(MODEL)/hannover.parquet) \
 	$(if $(NIH),$(MODEL)/composites/studies.parquet)
 model: install
-	$(BIN)/synthorax phantom sample --atlas built-in --seed 20260001 --site mixed --pairs allowed $(PATIENTS) --out $(MODEL)/patients
+	$(BIN)/synthorax phantom sample --atlas built-in --seed 20260001 --site training --pairs allowed $(PATIENTS) --out $(MODEL)/patients
 	$(if $(NIH),$(BIN)/synthorax studies import $(NIH) --format nih --out $(MODEL)/nih.parquet)
 	$(if $(HANNOVER),$(BIN)/synthorax studies import $(HANNOVER) --format hannover --out $(MODEL)/hannover.parquet)
 	$(if $(NIH),$(BIN)/synthorax phantom composites $(MODEL)/patients --films $(MODEL)/nih.parquet --out $(MODEL)/composites)
