@@ -1,7 +1,7 @@
 """One of the processes that tests/diffusion/test_processes.py launches: ``one_of_two.py PLACE STEP WORDS...``.
 
-Trains the autoencoder of PLACE, then runs ``synthorax WORDS``, all in float32. The first process is killed (kill -9) at
-STEP of the latter, if that is not 0. The others may not write anything below PLACE.
+Runs ``synthorax WORDS`` in float32. If STEP is not 0, the autoencoder of PLACE is trained before, and the first process is
+killed (kill -9) at STEP of WORDS. The others may not write anything below PLACE.
 """
 
 import os
@@ -37,22 +37,21 @@ if not IS_FIRST:
 with pytest.MonkeyPatch.context() as patch:
     for module in (model, train_autoencoder, train_diffusion):
         patch.setattr(module, "compute_dtype", lambda *_: torch.float32)
-    films = WORDS[WORDS.index("--films") + 1]
-    out = str(PLACE / "autoencoder")
-    assert run(["train", "autoencoder", str(PLACE / "odd.yaml"), "--films", films, "--out", out]) == 2
-    train_autoencoder.train_autoencoder(
-        read_recipe(str(PLACE / "autoencoder.yaml"), train_autoencoder.AutoencoderConfig), [Path(films)], Path(out)
-    )
-    update = Trainer.update
-
-    def killed(self, *losses):
-        if IS_FIRST and self.step == STEP:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return update(self, *losses)
-
     if STEP:
+        films, out = WORDS[WORDS.index("--films") + 1], PLACE / "autoencoder"
+        odd = ["train", "autoencoder", str(PLACE / "odd.yaml"), "--films", films, "--out", str(out)]
+        assert run(odd) == 2
+        config = read_recipe(str(PLACE / "autoencoder.yaml"), train_autoencoder.AutoencoderConfig)
+        train_autoencoder.train_autoencoder(config, [Path(films)], out)
+        update = Trainer.update
+
+        def killed(self, *losses):
+            if IS_FIRST and self.step == STEP:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return update(self, *losses)
+
         patch.setattr(Trainer, "update", killed)
-    if (PLACE / "apart-0").is_dir():  # as on two machines that share no folder
+    else:  # as on two machines that share no folder
         assert run([*WORDS, "--out", str(PLACE / f"apart-{os.environ['RANK']}")]) == 2
     sys.argv = ["synthorax", *WORDS]
     main()

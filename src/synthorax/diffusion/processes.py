@@ -31,7 +31,9 @@ def join(device: str, batch_size: int) -> torch.device:
     if device not in DEVICES:
         raise unknown_choice("device", device, DEVICES)
     if device == "cuda" and not torch.cuda.is_available():
-        raise InputError("device is cuda, but no GPU answers; `synthorax doctor` says why. Or give --device cpu.")
+        raise InputError(
+            "device is cuda, but no GPU answers; `synthorax doctor` says why. Or give --device cpu."
+        )
     if device == "auto":
         may_use_gpu = torch.cuda.is_available() and not parse_flag_from_env("ACCELERATE_USE_CPU")
         device = "cuda" if may_use_gpu else "cpu"
