@@ -14,7 +14,9 @@ from torch.nn import functional
 from synthorax.cli import run
 from synthorax.diffusion import biovil, chexgen, load_model, sample
 from synthorax.diffusion.convert import convert, load_part
+from synthorax.diffusion.films import FilmsConfig
 from synthorax.diffusion.published import card_of_repo, published_models
+from synthorax.diffusion.train_diffusion import DiffusionConfig, train_diffusion
 from synthorax.editing import edit
 from synthorax.errors import InputError, ModelError
 
@@ -57,6 +59,16 @@ def test_a_published_model_loads_samples_and_edits(converted, name):
     assert (
         edit(film, ["Left mass."], model=model, seeds=[1], num_inference_steps=2, skip=0).shape == film.shape
     )
+
+
+def test_a_transformer_is_not_trained_on(converted, training_manifest, tmp_path):
+    config = DiffusionConfig(
+        start=str(converted["chexgen"]), films=FilmsConfig(size=64, real_variants=1), batch_size=2
+    )
+    with pytest.raises(
+        ModelError, match="chexgen is a diffusion transformer; only pipelines with a U-Net are trained here"
+    ):
+        train_diffusion(config, [training_manifest], tmp_path)
 
 
 def test_the_models_keep_the_settings_of_their_papers_and_cards(converted):

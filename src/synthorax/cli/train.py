@@ -12,22 +12,25 @@ FilmsOption = Annotated[
     list[Path], typer.Option("--films", help="A studies.parquet (virtual or real); repeat for more.")
 ]
 Out = Annotated[Path, typer.Option(help="Run folder: checkpoint, log, result.")]
+Device = Annotated[str, typer.Option(help="auto (a GPU where there is one), cpu or cuda.")]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Say films, evaluations, hours and disk; train nothing.")
 ]
 
 
 @app.command()
-def autoencoder(config: Config, films: FilmsOption, out: Out, dry_run: DryRun = False) -> None:
+def autoencoder(
+    config: Config, films: FilmsOption, out: Out, device: Device = "auto", dry_run: DryRun = False
+) -> None:
     """Train the autoencoder; the result is OUT/vae."""
     from synthorax.diffusion.recipes import read_recipe
     from synthorax.diffusion.train_autoencoder import AutoencoderConfig, train_autoencoder, trial_step
 
     settings = read_recipe(config, AutoencoderConfig)
     if dry_run:
-        _say_estimate(settings, films, *trial_step(settings), settings.steps)
+        _say_estimate(settings, films, *trial_step(settings, device), settings.steps)
         return
-    typer.echo(train_autoencoder(settings, films, out))
+    _say_once(train_autoencoder(settings, films, out, device))
 
 
 @app.command()
@@ -39,6 +42,7 @@ def diffusion(
     start: Annotated[
         str | None, typer.Option(help="Go on from this pipeline folder or repo id instead (fine-tuning).")
     ] = None,
+    device: Device = "auto",
     dry_run: DryRun = False,
 ) -> None:
     """Train a diffusion model, or fine-tune a published one on one's own films; the result is OUT/pipeline."""
@@ -49,9 +53,19 @@ def diffusion(
     if start is not None:
         asked = asked.model_copy(update={"start": start})
     if dry_run:
-        _say_estimate(asked, films, *trial_step(asked, vae), asked.steps * asked.accumulate)
+        _say_estimate(asked, films, *trial_step(asked, vae, device), asked.steps * asked.accumulate)
         return
-    typer.echo(train_diffusion(asked, films, out, vae))
+    _say_once(train_diffusion(asked, films, out, vae, device))
+
+
+def _say_once(answer: object) -> None:
+    """The first of several processes speaks for all; then they part."""
+    from accelerate import PartialState
+
+    processes = PartialState()
+    if processes.is_main_process:
+        typer.echo(answer)
+    processes.destroy_process_group()
 
 
 def _say_estimate(settings, films: list[Path], step, n_weights: int, n_batches: int) -> None:
@@ -61,4 +75,4 @@ def _say_estimate(settings, films: list[Path], step, n_weights: int, n_batches: 
 
     n = n_cached(films, settings.films)
     disk = 2 * n * settings.films.size**2 + 34 * n_weights
-    typer.echo(estimate_training(step, n_batches, settings.batch_size, n, disk))
+    _say_once(estimate_training(step, n_batches, settings.batch_size, n, disk))

@@ -1,14 +1,25 @@
-"""Training state on disk: a run killed at any moment goes on from its last checkpoint to the same weights."""
+"""Training state on disk: a run killed at any moment goes on from its last checkpoint to the same weights.
+
+Several processes train as one (:mod:`synthorax.diffusion.processes`): they begin with the first one's weights and average
+their gradients, so that each holds the same weights after each step; the first one writes.
+"""
 
 import csv
 from collections.abc import Iterable
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
+from accelerate import PartialState
+from accelerate.utils import broadcast, gather, reduce
 from torch import nn
 
+from synthorax.dataset import write_png
 from synthorax.errors import RunError
 from synthorax.files import atomic
+from synthorax.progress import track
 
 
 class Trainer:
@@ -32,6 +43,12 @@ class Trainer:
     ):
         self.module, self.out, self.config_json, self.steps, self.lr, self.warmup, self.ema, self.clip = (
             module, out, config_json, steps, lr, warmup, ema, clip)  # fmt: skip
+        self.processes = PartialState()
+        self.is_main = self.processes.is_main_process
+        self.device = next(module.parameters()).device
+        if self.processes.num_processes > 1:
+            for value in module.state_dict().values():
+                value.copy_(broadcast(value.contiguous()))
         self.optimizer = torch.optim.AdamW(
             [p for p in module.parameters() if p.requires_grad],
             lr=lr,
@@ -54,14 +71,27 @@ class Trainer:
         progress = (step - self.warmup) / max(1, self.steps - self.warmup)
         return self.lr * 0.5 * (1 + float(torch.cos(torch.tensor(torch.pi * progress))))
 
+    def remaining(self, description: str) -> Iterable[int]:
+        """The steps to go, with one bar for all processes."""
+        steps = range(self.step, self.steps)
+        return track(steps, description, unit="steps") if self.is_main else steps
+
     def update(self, losses: Iterable[torch.Tensor], count: int = 1) -> tuple[float, float]:
-        """One optimiser step on the mean of ``count`` losses; returns it, and the gradient's norm before clipping."""
+        """One optimiser step on the mean of ``count`` losses and over the processes.
+
+        Returns:
+            the mean of this process's losses, and the norm of the averaged gradient before clipping.
+        """
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate(self.step)
         total = 0.0
         for loss in losses:
             (loss / count).backward()
             total += loss.item() / count
+        if self.processes.num_processes > 1:
+            for p in self.module.parameters():
+                if p.grad is not None:
+                    p.grad.copy_(reduce(p.grad.contiguous(), "mean"))
         norm = nn.utils.clip_grad_norm_(self.module.parameters(), self.clip, error_if_nonfinite=True)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
@@ -72,7 +102,13 @@ class Trainer:
         return total, float(norm)
 
     def log(self, **values: float) -> None:
-        """Append one row to ``log.csv``."""
+        """Each 50th step and the last: a row, averaged over the processes (all call this), in ``log.csv`` and TensorBoard."""
+        if self.step % 50 and self.step != self.steps:
+            return
+        mine = torch.tensor([*values.values()], dtype=torch.float64, device=self.device)
+        values = dict(zip(values, reduce(mine, "mean").tolist(), strict=True))
+        if not self.is_main:
+            return
         path = self.out / "log.csv"
         is_new = not path.exists()
         with path.open("a", newline="") as file:
@@ -80,8 +116,30 @@ class Trainer:
             if is_new:
                 writer.writerow(["step", *values])
             writer.writerow([self.step, *(f"{value:.6g}" for value in values.values())])
+        if self.board:
+            for name, value in values.items():
+                self.board.add_scalar(name, value, self.step)
+
+    def picture(self, name: str, pixels: np.ndarray) -> None:
+        """Write a synthetic picture, float ``(H, W)`` in [0, 1], as ``name``, and show it in TensorBoard."""
+        write_png(pixels, self.out / name, Synthetic="YES")
+        if self.board:
+            self.board.add_image("preview", pixels[None], self.step)
+
+    @cached_property
+    def board(self) -> Any:
+        """A writer to ``tensorboard/``, where the package is installed; else None."""
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            return None
+        return SummaryWriter(self.out / "tensorboard", purge_step=self.step)
 
     def save(self) -> None:
+        if not self.is_main:
+            return
+        if self.board:
+            self.board.flush()
         state = {
             "config": self.config_json,
             "step": self.step,
@@ -93,16 +151,26 @@ class Trainer:
             torch.save(state, temporary)
 
     def _resume(self) -> None:
-        if not self.path.is_file():
-            return
-        state = torch.load(self.path, weights_only=True)
+        if self.path.is_file():
+            self._load()
+        steps = gather(torch.tensor([self.step], device=self.device)).tolist()
+        if len({*steps}) > 1:
+            raise RunError(
+                f"{self.out} is at step {', '.join(map(str, steps))} for one process and another; "
+                "give an --out that all machines share."
+            )
+
+    def _load(self) -> None:
+        state = torch.load(self.path, map_location="cpu", weights_only=True)
         if state["config"] != self.config_json:
             raise RunError(
                 f"{self.out} was trained with another config. Give another --out, or the config it began with."
             )
         self.module.load_state_dict(state["module"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.average, self.step = state["average"], state["step"]
+        for name, value in self.average.items():
+            value.copy_(state["average"][name])
+        self.step = state["step"]
 
     def averaged(self) -> nn.Module:
         """The module with the moving average as its weights (the module itself, changed)."""

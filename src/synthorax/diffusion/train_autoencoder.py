@@ -12,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from accelerate import PartialState
+from accelerate.utils import gather as rows_of_all
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
@@ -20,7 +22,7 @@ from synthorax.diffusion.checkpoints import Trainer
 from synthorax.diffusion.films import Films, FilmsConfig, gather
 from synthorax.diffusion.model import compute_dtype
 from synthorax.diffusion.networks import AutoencoderShape, autoencoder
-from synthorax.progress import track
+from synthorax.diffusion.processes import join, own_rows
 from synthorax.seeds import derive_seed, generator
 
 
@@ -61,37 +63,53 @@ def reconstruction_loss(x: Tensor, y: Tensor, gradient_weight: float) -> Tensor:
     return loss
 
 
-def trial_step(config: AutoencoderConfig) -> tuple[Callable[[], object], int]:
-    """One forward and backward pass of a batch of noise, to be timed, and how many weights a checkpoint holds."""
-    net = autoencoder(config.shape).to(memory_format=torch.channels_last)
-    dtype = compute_dtype("cpu")
-    x = torch.rand(config.batch_size, 1, config.crop, config.crop).contiguous(
-        memory_format=torch.channels_last
-    )
+def trial_step(config: AutoencoderConfig, device: str = "auto") -> tuple[Callable[[], object], int]:
+    """One forward and backward pass of a batch of noise, to be timed, and how many weights a checkpoint holds.
 
-    def step() -> None:
-        with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+    Raises:
+        InputError: as :func:`train_autoencoder`.
+    """
+    place = join(device, config.batch_size)
+    net = autoencoder(config.shape).to(place, memory_format=torch.channels_last)
+    dtype = compute_dtype(place.type)
+    x = torch.rand(config.batch_size, 1, config.crop, config.crop)[own_rows(config.batch_size)]
+    x = x.to(place, memory_format=torch.channels_last)
+
+    def step() -> float:
+        with torch.autocast(place.type, dtype, enabled=dtype != torch.float32):
             y = net.decode(net.encode(x).latent).sample
-        reconstruction_loss(x, y.float(), config.gradient_weight).backward()
+        loss = reconstruction_loss(x, y.float(), config.gradient_weight)
+        loss.backward()
+        return loss.item()  # waits for a GPU
 
     return step, sum(p.numel() for p in net.parameters())
 
 
-def train_autoencoder(config: AutoencoderConfig, manifests: Sequence[Path], out: Path) -> Path:
+def train_autoencoder(
+    config: AutoencoderConfig, manifests: Sequence[Path], out: Path, device: str = "auto"
+) -> Path:
     """Train, or go on training, and write ``out/vae`` (diffusers, safetensors).
 
     Args:
         config: settings.
         manifests: ``studies.parquet`` files.
         out: the run folder: checkpoint, log, films' cache, result.
+        device: ``auto`` (a GPU where there is one), ``cpu`` or ``cuda``; a process's own where several were launched.
 
     Returns:
         the folder ``out/vae``.
+
+    Raises:
+        InputError: no such device, or a ``batch_size`` that the processes cannot share equally.
+        RunError: ``out`` holds a checkpoint of another config.
     """
-    films = without_withheld(gather(manifests, config.films, out / "films"), captions(manifests))
+    place, own = join(device, config.batch_size), own_rows(config.batch_size)
+    with PartialState().main_process_first():
+        films = gather(manifests, config.films, out / "films")
+    films = without_withheld(films, captions(manifests))
     torch.manual_seed(derive_seed("autoencoder", config.seed))
-    dtype = compute_dtype("cpu")
-    net = autoencoder(config.shape).to(memory_format=torch.channels_last)
+    dtype = compute_dtype(place.type)
+    net = autoencoder(config.shape).to(place, memory_format=torch.channels_last)
     trainer = Trainer(
         net,
         out,
@@ -101,33 +119,31 @@ def train_autoencoder(config: AutoencoderConfig, manifests: Sequence[Path], out:
         warmup=config.warmup,
         ema=config.ema,
     )
-    steps = range(trainer.step, config.steps)
     net.train()
-    for step in track(steps, "Training the autoencoder", unit="steps"):
+    for step in trainer.remaining("Training the autoencoder"):
         rng = generator("autoencoder", config.seed, step)
-        x = _batch(films, rng, config)
+        x = _batch(films, rng, config)[own].to(place)
         jitter = torch.Generator().manual_seed(int(rng.integers(2**62)))
-        with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+        with torch.autocast(place.type, dtype, enabled=dtype != torch.float32):
             z = net.encode(x).latent
-            z_noisy = z + config.latent_noise * z.detach().std() * torch.randn(z.shape, generator=jitter).to(
-                z.dtype
-            )
+            whole = rows_of_all(z.detach())
+            noise = torch.randn(whole.shape, generator=jitter)[own].to(z)
+            z_noisy = z + config.latent_noise * whole.std() * noise
             y = net.decode(z_noisy).sample
         loss = reconstruction_loss(x, y.float(), config.gradient_weight)
         _, norm = trainer.update([loss + config.latent_weight * z.float().square().mean()])
-        if trainer.step % 50 == 0:
-            trainer.log(
-                loss=loss.item(), gradient_norm=norm, latent_deviation=z.detach().float().std().item()
-            )
+        trainer.log(loss=loss.item(), gradient_norm=norm, latent_deviation=whole.float().std().item())
         if trainer.step % config.checkpoint_every == 0:
             trainer.save()
     trainer.save()
-    net = trainer.averaged()
-    with torch.no_grad():
-        rng = generator("autoencoder", config.seed, "scale")
-        z = torch.cat([net.encode(_batch(films, rng, config)).latent for _ in range(8)])
-    net.register_to_config(scaling_factor=float(1 / z.std()))
-    net.save_pretrained(out / "vae")
+    if trainer.is_main:
+        net = trainer.averaged()
+        with torch.no_grad():
+            rng = generator("autoencoder", config.seed, "scale")
+            z = torch.cat([net.encode(_batch(films, rng, config).to(place)).latent for _ in range(8)])
+        net.register_to_config(scaling_factor=float(1 / z.std()))
+        net.save_pretrained(out / "vae")
+    trainer.processes.wait_for_everyone()
     return out / "vae"
 
 

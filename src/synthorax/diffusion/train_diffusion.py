@@ -17,15 +17,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate import PartialState
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from synthorax.dataset import write_png
 from synthorax.diffusion.captions import REAL, VIRTUAL, Caption, captions, choose, without_withheld
 from synthorax.diffusion.checkpoints import Trainer
 from synthorax.diffusion.films import Films, FilmsConfig, gather
 from synthorax.diffusion.model import DiffusionModel, compute_dtype, load_model
 from synthorax.diffusion.networks import UNetShape, text_encoder, tokenizer, unet
+from synthorax.diffusion.processes import join, own_rows
 from synthorax.diffusion.sampling import sample
 from synthorax.diffusion.train_text import train_text
 from synthorax.errors import InputError, ModelError
@@ -98,29 +99,41 @@ def _check_start(config: DiffusionConfig, vae: Path | None) -> None:
         )
 
 
-def trial_step(config: DiffusionConfig, vae: Path | None = None) -> tuple[Callable[[], object], int]:
+def trial_step(
+    config: DiffusionConfig, vae: Path | None = None, device: str = "auto"
+) -> tuple[Callable[[], object], int]:
     """One forward and backward pass of a batch of noise, to be timed, and how many weights a checkpoint holds.
 
     Raises:
         InputError, ModelError: as :func:`train_diffusion`.
     """
     _check_start(config, vae)
-    with tempfile.TemporaryDirectory() as place:
+    place = join(device, config.batch_size)
+    with tempfile.TemporaryDirectory() as run:
         if config.start is None:
-            tokenizer(PREVIEW).save_pretrained(Path(place) / "tokenizer")
-        model = _begin(config, Path(place), vae)
+            tokenizer(PREVIEW).save_pretrained(Path(run) / "tokenizer")
+        model = _begin(config, Path(run), vae, place)
     nets = _trained(model, config)
     if config.start is None:
         nets["text"].requires_grad_(False)
     rng = generator("trial")
     latents = rng.standard_normal((config.batch_size, *model.latent_shape))
     texts = [PREVIEW[i % len(PREVIEW)] for i in range(config.batch_size)]
-    n_weights = sum(p.numel() for p in nets.parameters())
-    return lambda: _loss(model, nets.train(), latents, texts, rng, config.snr_gamma).backward(), n_weights
+
+    def step() -> float:
+        loss = _loss(model, nets.train(), latents, texts, rng, config.snr_gamma)
+        loss.backward()
+        return loss.item()  # waits for a GPU
+
+    return step, sum(p.numel() for p in nets.parameters())
 
 
 def train_diffusion(
-    config: DiffusionConfig, manifests: Sequence[Path], out: Path, vae: Path | None = None
+    config: DiffusionConfig,
+    manifests: Sequence[Path],
+    out: Path,
+    vae: Path | None = None,
+    device: str = "auto",
 ) -> Path:
     """Train, or go on training, and write ``out/pipeline`` (a diffusers pipeline folder, fp16 safetensors).
 
@@ -129,26 +142,32 @@ def train_diffusion(
         manifests: ``studies.parquet`` files.
         out: the run folder: checkpoint, log, previews, caches, result.
         vae: a trained autoencoder's folder, for new networks; none where ``config.start`` brings its own.
+        device: ``auto`` (a GPU where there is one), ``cpu`` or ``cuda``; a process's own where several were launched.
 
     Returns:
         the folder ``out/pipeline``.
 
     Raises:
-        InputError: neither or both of ``vae`` and ``config.start``, or films of a size that the start does not take.
-        ModelError: no autoencoder, or no model, there.
+        InputError: neither or both of ``vae`` and ``config.start``, films of a size that the start does not take, no
+            such device, or a ``batch_size`` that the processes cannot share equally.
+        ModelError: no autoencoder, or no model, there, or one with a transformer.
+        RunError: ``out`` holds a checkpoint of another config.
     """
     _check_start(config, vae)
-    films = gather(manifests, config.films, out / "films")
+    place, processes = join(device, config.batch_size), PartialState()
     said = captions(manifests)
-    if config.start is None and not (out / "tokenizer").is_dir():
-        corpus = {text for choices in said.values() for text, _ in choices} | {REAL, VIRTUAL}
-        tokenizer(sorted(corpus)).save_pretrained(out / "tokenizer")
+    with processes.main_process_first():
+        films = gather(manifests, config.films, out / "films")
+        if config.start is None and not (out / "tokenizer").is_dir():
+            corpus = {text for choices in said.values() for text, _ in choices} | {REAL, VIRTUAL}
+            tokenizer(sorted(corpus)).save_pretrained(out / "tokenizer")
     torch.manual_seed(derive_seed("diffusion", config.seed))
-    model = _begin(config, out, vae)
-    latents = _latents(films, model, out / "films" / "latents.npy")
+    model = _begin(config, out, vae, place)
+    with processes.main_process_first():
+        latents = _latents(films, model, out / "films" / "latents.npy")
     films = without_withheld(films, said)
     nets, words = _trained(model, config), model.pipeline.tokenizer
-    if config.start is None and not (out / "state.pt").is_file():
+    if processes.is_main_process and config.start is None and not (out / "state.pt").is_file():
         train_text(nets["text"], words, said, config.seed)
     trainer = Trainer(
         nets,
@@ -176,22 +195,24 @@ def train_diffusion(
             ]
             yield _loss(model, nets, latents[index], texts, rng, config.snr_gamma)
 
-    for step in track(range(trainer.step, config.steps), "Training the diffusion model", unit="steps"):
+    for step in trainer.remaining("Training the diffusion model"):
         loss, norm = trainer.update(losses(step), config.accumulate)
-        if trainer.step % 50 == 0:
-            trainer.log(loss=loss, gradient_norm=norm)
+        trainer.log(loss=loss, gradient_norm=norm)
         if trainer.step % config.checkpoint_every == 0:
             trainer.save()
-        if trainer.step % config.preview_every == 0 and trainer.step < config.steps:
+        if trainer.is_main and trainer.step % config.preview_every == 0 and trainer.step < config.steps:
             weights = {name: p.detach().clone() for name, p in nets.named_parameters()}
             trainer.averaged()
-            preview(model, out / f"preview-{trainer.step:06d}.png")
+            trainer.picture(f"preview-{trainer.step:06d}.png", preview(model))
             nets.load_state_dict(weights, strict=False)
             nets.train()
     trainer.save()
-    trainer.averaged()
-    preview(model, out / "preview.png")
-    return export_pipeline(out, out / "pipeline", vae)
+    if trainer.is_main:
+        trainer.averaged()
+        trainer.picture("preview.png", preview(model))
+        export_pipeline(out, out / "pipeline", vae)
+    processes.wait_for_everyone()
+    return out / "pipeline"
 
 
 def export_pipeline(run: Path, out: Path, vae: Path | None = None) -> Path:
@@ -207,13 +228,13 @@ def export_pipeline(run: Path, out: Path, vae: Path | None = None) -> Path:
     """
     if not (run / "state.pt").is_file():
         raise ModelError(f"{run} has no state.pt; expected the folder of a diffusion training.")
-    state = torch.load(run / "state.pt", weights_only=True)
+    state = torch.load(run / "state.pt", map_location="cpu", weights_only=True)
     config = DiffusionConfig.model_validate_json(state["config"])
     if (vae is None) == (config.start is None):
         raise ModelError(
             f"{run} was trained {'from ' + config.start if config.start else 'with a --vae'}; give that."
         )
-    model = _begin(config, run, vae)
+    model = _begin(config, run, vae, torch.device("cpu"))
     nets = _trained(model, config)
     nets.load_state_dict(state["module"])
     nets.load_state_dict(state["average"], strict=False)
@@ -234,10 +255,14 @@ def export_pipeline(run: Path, out: Path, vae: Path | None = None) -> Path:
     return out
 
 
-def _begin(config: DiffusionConfig, run: Path, vae: Path | None) -> DiffusionModel:
+def _begin(config: DiffusionConfig, run: Path, vae: Path | None, device: torch.device) -> DiffusionModel:
     """The model that is trained: that of ``config.start``, or a new one on the autoencoder's latents."""
     if config.start is not None:
-        model = load_model(config.start, dtype="auto")
+        model = load_model(config.start, device=str(device))
+        if model.null_text is not None:
+            raise ModelError(
+                f"{config.start} is a diffusion transformer; only pipelines with a U-Net are trained here."
+            )
         if model.image_size != config.films.size:
             raise InputError(
                 f"films.size is {config.films.size} px; {config.start} takes {model.image_size}. Set films.size so."
@@ -256,17 +281,16 @@ def _begin(config: DiffusionConfig, run: Path, vae: Path | None) -> DiffusionMod
     size = config.films.size // 2 ** (len(shape.encoder_block_out_channels) - 1)
     words = AutoTokenizer.from_pretrained(run / "tokenizer")
     net = unet(config.shape, shape.latent_channels, size).to(memory_format=torch.channels_last)
-    net.set_attn_processor(
-        AttnProcessor()
-    )  # on a CPU, plain products train a seventh faster than the fused kernel
+    if device.type == "cpu":  # where plain products train a seventh faster than the fused kernel
+        net.set_attn_processor(AttnProcessor())
     # The pipeline counts the autoencoder's levels by this key, which AutoencoderDC calls otherwise.
     autoencoder.register_to_config(block_out_channels=list(shape.encoder_block_out_channels))
     pipeline = StableDiffusionPipeline(
         vae=autoencoder, text_encoder=text_encoder(config.shape, words), tokenizer=words, unet=net, scheduler=scheduler(),
         safety_checker=None, feature_extractor=None, requires_safety_checker=False,
-    )  # fmt: skip
+    ).to(device)  # fmt: skip
     card = {"domains": {"simulated": VIRTUAL, "real": REAL}, "edit": EDIT, "notes": []}
-    return DiffusionModel(pipeline, "in-training", None, None, compute_dtype("cpu"), card)
+    return DiffusionModel(pipeline, "in-training", None, None, compute_dtype(device.type), card)
 
 
 def _trained(model: DiffusionModel, config: DiffusionConfig) -> nn.ModuleDict:
@@ -300,10 +324,13 @@ def _loss(
     rng: np.random.Generator,
     gamma: float | None,
 ) -> Tensor:
+    """The loss of this process's rows of a batch, whose chances are drawn for all rows."""
     x0 = torch.from_numpy(latents.astype(np.float32))
     chance = torch.Generator().manual_seed(int(rng.integers(2**62)))
     t = torch.randint(len(model.alphas_cumprod), (len(x0),), generator=chance)
     eps = torch.randn(x0.shape, generator=chance)
+    own = own_rows(len(x0))
+    x0, t, eps, texts = x0[own], t[own], eps[own], texts[own]
     abar = model.alphas_cumprod[t].float()[:, None, None, None]
     x_t = (abar.sqrt() * x0 + (1 - abar).sqrt() * eps).contiguous(memory_format=torch.channels_last)
     v = abar.sqrt() * eps - (1 - abar).sqrt() * x0
@@ -336,20 +363,14 @@ def _latents(films: Films, model: DiffusionModel, path: Path) -> np.ndarray:
                 rows.append(model.encode(x).cpu().numpy().astype(np.float16))
         with atomic(path) as temporary:
             np.save(temporary, np.concatenate(rows))
-    return np.load(path)
+    return np.load(path, mmap_mode="r")
 
 
-def preview(model: DiffusionModel, path: Path) -> None:
-    """A sheet of samples: a column a prompt, two rows of virtual patients and two of real films."""
+def preview(model: DiffusionModel) -> np.ndarray:
+    """A sheet of samples, float32 ``(H, W)`` in [0, 1]: a column a prompt, two rows of virtual patients and two of real films."""
     kinds = [model.domain(is_simulated) for is_simulated in (True, True, False, False) for _ in PREVIEW]
     prompts = [f"{kind} {text}".strip() for kind, text in zip(kinds, PREVIEW * 4, strict=True)]
-    films = sample(
-        model, prompts, range(len(prompts)), negative_prompts=kinds, num_inference_steps=25
-    ).numpy()
+    films = sample(model, prompts, range(len(prompts)), negative_prompts=kinds, num_inference_steps=25)
     size = films.shape[-1]
-    sheet = (
-        films.reshape(4, len(PREVIEW), size, size)
-        .transpose(0, 2, 1, 3)
-        .reshape(4 * size, len(PREVIEW) * size)
-    )
-    write_png(sheet, path, Synthetic="YES")
+    sheet = films.cpu().reshape(4, len(PREVIEW), size, size).transpose(1, 2)
+    return sheet.reshape(4 * size, len(PREVIEW) * size).numpy()

@@ -37,7 +37,8 @@ def train_text(encoder: Any, words: Any, said: Mapping[str, Sequence[Caption]], 
     )
     place = {name: i for i, name in enumerate(names)}
     encoder.requires_grad_(True)
-    head = nn.Linear(encoder.config.hidden_size, len(names))
+    device = encoder.device
+    head = nn.Linear(encoder.config.hidden_size, len(names)).to(device)
     optimizer = torch.optim.AdamW([*encoder.parameters(), *head.parameters()], lr=LR, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LR, total_steps=STEPS)
     exact = []
@@ -50,13 +51,14 @@ def train_text(encoder: Any, words: Any, said: Mapping[str, Sequence[Caption]], 
         target = torch.zeros(BATCH, len(names))
         for row, (_, findings) in enumerate(batch):
             target[row, [place[name] for name in findings]] = 1
+        target = target.to(device)
         tokens = words(
             [text for text, _ in batch],
             padding="longest",
             truncation=True,
             max_length=words.model_max_length,
             return_tensors="pt",
-        )
+        ).to(device)
         mask = tokens.attention_mask[:, :, None].float()
         output = encoder(tokens.input_ids)[0]
         logits = head((output * mask).sum(1) / mask.sum(1))

@@ -14,6 +14,7 @@ _PACKAGES = (
     "torchvision",
     "diffusers",
     "transformers",
+    "accelerate",
     "timm",
     "polars",
     "pydicom",
@@ -27,6 +28,7 @@ EXTRAS = {
     "hf": ("datasets",),
     "lora": ("peft",),
     "chexgen": ("ftfy", "beautifulsoup4", "sentencepiece"),
+    "tensorboard": ("tensorboard",),
     "ray": ("ray",),
     "workbench": ("fastapi", "uvicorn", "python-multipart", "statsmodels", "krippendorff"),
 }
