@@ -50,7 +50,7 @@ def captions(manifests: Sequence[Path]) -> dict[str, tuple[Caption, ...]]:
                 found = _captions(study, present, vocabulary)
                 if more:
                     found += [(f"{text} {' '.join(more)}".strip(), says | {*more}) for text, says in found]
-                who, is_who = _person(study["sex"], study["age"], study["view_position"])
+                who, is_who = person(study["sex"], study["age"], study["view_position"])
                 if who:
                     found += [(f"{who} {text}".strip(), says | is_who) for text, says in found]
                 said[study["image_id"]] = tuple(found)
@@ -69,7 +69,7 @@ def _beside(studies: pl.DataFrame) -> list[list[str]]:
     return sentences
 
 
-def _person(sex: str | None, age: float | None, view: str | None) -> tuple[str, frozenset[str]]:
+def person(sex: str | None, age: float | None, view: str | None) -> tuple[str, frozenset[str]]:
     """'Female, 63 years, PA view.', what of it is known, and the same as names: sex, decade of age, view."""
     names = {SEXES[sex]: SEXES[sex]} if sex in SEXES else {}
     if age is not None:

@@ -20,9 +20,10 @@ _SENTENCE = re.compile(r"(?:[^.;!?\n]|\.(?=\w))+[.;!?]*")
 _HEADING = re.compile(r"^\s*(?:[A-Z][A-Za-z /]{2,30}:|\d{1,2}[.)](?=\s))\s*")
 _AGE = re.compile(
     r"\b(\d{1,3})(?:\.0)?[- ]?(?:years?|yrs?|y)[- /]?(?:old|o\b)"
-    r"|\b(\d{1,3}) years\b(?! (?:ago|prior|earlier|since))(?=[,.]| of age)|\bage[d:]? ?(\d{1,3})\b",
+    r"|\b(\d{1,3}) years\b(?=[,.]| of age)|\bage[d:]? ?(\d{1,3})\b",
     re.I,
 )
+_MONTHS = re.compile(r"\b(\d{1,2})[- ]months?[- ]old\b", re.I)
 _SEX = {
     "F": re.compile(r"\b(?:female|woman|lady|girl)\b", re.I),
     "M": re.compile(r"\b(?:male|man|gentleman|boy)\b", re.I),
@@ -61,7 +62,7 @@ class Facts:
 
     Attributes:
         statements: the findings, in order.
-        others: names of labels outside the vocabulary that hold; they are said and checked by their own words.
+        others: names of labels that the vocabulary does not list and that hold; they are said and checked by their own words.
         sexes, ages, views: who was filmed and how: F and M; years; PA, AP, LATERAL. Empty where not said.
         race: as the source writes it; it is named, never judged.
         sentences: the text's sentences without headings; empty for labels.
@@ -104,7 +105,10 @@ def facts_of_text(text: str, vocabulary: Vocabulary) -> Facts:
     return Facts(
         statements=tuple(statements),
         sexes=frozenset(sex for sex, word in _SEX.items() if word.search(text)),
-        ages=frozenset(int(next(filter(None, found))) for found in _AGE.findall(text)),
+        ages=frozenset(
+            [int(next(filter(None, found))) for found in _AGE.findall(text)]
+            + [int(months) // 12 for months in _MONTHS.findall(text)]
+        ),
         views=frozenset(view for view, word in _VIEW.items() if word.search(text)),
         sentences=tuple(
             said for start, end in spans if (said := _HEADING.sub("", text[start:end]).strip(" .;\n"))
@@ -146,6 +150,7 @@ def facts_of_labels(row: Mapping[str, Any], vocabulary: Vocabulary) -> Facts:
                 continue
             given = meaning.get(words) or ((key,) if (key := words.lower().replace(" ", "_")) in vocabulary.by_name else ())  # fmt: skip
             if not given and state == ASSERTED:
+                given = tuple(vocabulary.ordered(annotate(f"{words}.", vocabulary).vector.present))
                 others.append(words)
             for concept in given:
                 found[concept] = Statement(concept, state, said=words)
