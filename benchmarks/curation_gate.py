@@ -33,17 +33,20 @@ from synthorax.studies.formats.openi import ARCHIVE, shipped
 Rng = np.random.Generator
 Planter = Callable[[str, Rng], str | None]
 
-#: What a reader would call findings, for planting.
-TERMS = tuple(
-    re.compile(term, re.I)
-    for term in (
-        r"(?:pleural )?effusions?", r"pneumothora(?:x|ces)", r"cardiomegaly", r"(?:lung |pulmonary )?nodules?", r"mass(?:es)?\b",
-        r"atelecta(?:sis|tic changes?)", r"(?:patchy |hazy |airspace |lung )*opacit(?:y|ies)", r"consolidations?", r"infiltrates?",
-        r"pneumonia", r"pulmonary edema", r"(?:calcified )?granulomas?", r"emphysema", r"scarring", r"fibrosis", r"scoliosis",
-        r"degenerative changes?", r"(?:rib )?fractures?", r"hiatal hernia", r"pleural thickening", r"hyperinflation", r"PICC",
-        r"pacemaker", r"surgical clips", r"sternotomy", r"osteophytes?", r"granulomatous disease", r"hyperexpanded|hyperinflated",
-    )
-)  # fmt: skip
+#: What a reader would call findings: how they are planted, and every wording that must go where one is dropped.
+WORDINGS = {
+    r"(?:pleural )?effusions?": r"effusion|pleural fluid|blunt", r"pneumothora(?:x|ces)": r"pneumothora",
+    r"cardiomegaly": r"cardiomegaly|(?:heart|cardiac|cardio)[^.]*enlarge|enlarge[^.]*(?:heart|cardiac)", r"(?:lung |pulmonary )?nodules?": r"nodul|granuloma",
+    r"mass(?:es)?\b": r"\bmass", r"atelecta(?:sis|tic changes?)": r"atelecta", r"pneumonia": r"pneumonia|infectious|infection",
+    r"(?:patchy |hazy |airspace |lung )*opacit(?:y|ies)": r"opacit|infiltrat|consolidat|airspace", r"consolidations?": r"consolidat|airspace",
+    r"infiltrates?": r"infiltrat|opacit|airspace|consolidat", r"(?:pulmonary |interstitial )edema": r"edema|congest|overload|failure|vascular",
+    r"(?:calcified )?granulomas?": r"granulom|calcif", r"emphysema": r"emphys|copd|obstructive|hyper|bulla", r"scarring": r"scar|fibro",
+    r"fibrosis": r"fibro|scar|interstitial", r"scoliosis": r"scolio|curvature", r"degenerative changes?": r"degenerat|spondyl|osteophyt|spur|arthr",
+    r"(?:rib )?fractures?": r"fractur|deformit", r"hiatal hernia": r"hernia", r"pleural thickening": r"pleural (?:thick|scar)",
+    r"hyperinflation": r"emphys|copd|obstructive|hyper", r"PICC": r"picc|catheter|\bline\b", r"pacemaker": r"pacem|pacing|lead|icd",
+    r"surgical clips": r"clip|surg", r"sternotomy": r"sternotomy|cabg|wires", r"granulomatous disease": r"granulom|calcif",
+}  # fmt: skip
+TERMS = {re.compile(term, re.I): re.compile(wordings, re.I) for term, wordings in WORDINGS.items()}
 #: Sentences to add, and what must not stand in the text already.
 ADDITIONS = (
     ("There is a small right apical pneumothorax.", r"pneumothora"),
@@ -81,7 +84,7 @@ SAME = tuple(
         (r"\bis identified\b", "is seen"), (r"\bright-sided\b", "right"), (r"\bleft-sided\b", "left"), (r"\bcardiomegaly\b", "enlargement of the heart"),
         (r"\bwithin normal limits\b", "normal"), (r"\bpleural effusion\b", "effusion"), (r"\bradiograph\b", "film"),
         (r"\bcardiopulmonary abnormality\b", "cardiopulmonary process"), (r"\bthe lungs are clear\b", "Both lungs are clear"),
-        (r"\binfiltrate\b", "opacity"), (r"\bairspace disease\b", "airspace consolidation"), (r"\bis present\b", "is noted"),
+        (r"\binfiltrate\b", "opacity"), (r"\bairspace disease\b", "airspace opacity"), (r"\bis present\b", "is noted"),
         (r"\bis noted\b", "is seen"), (r"\bunremarkable\b", "normal"), (r"\bscarring\b", "scar"), (r"\bthoracic spine\b", "dorsal spine"),
         (r"\bThere are\b", "Noted are"), (r"\bbilateral pleural effusions\b", "pleural effusions on both sides"),
         (r"\bbibasilar\b", "bilateral basilar"), (r"\bosseous\b", "bony"), (r"\bleft pleural effusion\b", "effusion on the left"),
@@ -127,7 +130,7 @@ def affirmed(text: str, rng: Rng) -> Iterator[tuple[int, int, re.Pattern[str]]]:
 def drop(text: str, rng: Rng) -> str | None:
     """Without every sentence that has the term."""
     for _, _, term in affirmed(text, rng):
-        spans = [(a, b) for a, b in sentences(text) if term.search(text, a, b)]
+        spans = [(a, b) for a, b in sentences(text) if TERMS[term].search(text, a, b)]
         if len(spans) < len(sentences(text)):
             for a, b in reversed(spans):
                 text = text[:a] + text[b:]
@@ -151,7 +154,7 @@ def contradict(text: str, rng: Rng) -> str | None:
     denied = [
         (start, end, term)
         for start, end in sentences(text)
-        for term in TERMS[:12]
+        for term in list(TERMS)[:12]
         if re.match(r"(?:There is )?no ", text[start:end].lower()) and term.search(text, start, end)
     ]
     if denied and rng.random() < 0.5:

@@ -225,7 +225,8 @@ def _normal(
 def _sides(concept: str, there: Sequence[Statement], truly: Sequence[Statement]) -> Iterator[TextError]:
     sides, truths = {s.side for s in there} - {None}, {s.side for s in truly} - {None}
     if not truths:
-        if sides:
+        near = frozenset().union(*(traits(s.said, "laterality") for s in truly))
+        if sides - near:
             yield TextError("added side", concept, next(s.said for s in there if s.side), truly[0].said)
     elif not sides:
         yield TextError("dropped side", concept, there[0].said, next(s.said for s in truly if s.side))
@@ -246,10 +247,15 @@ def _severities(concept: str, there: Sequence[Statement], truly: Sequence[Statem
         yield TextError("dropped severity", concept, there[0].said, next(s.said for s in truly if s.severity))
     elif ranks and not truths:
         yield TextError("added severity", concept, next(s.said for s in there if s.severity), truly[0].said)
-    elif wrong := ranks - truths:
-        kind = "overstated severity" if max(wrong) > max(truths) else "understated severity"
+    elif ranks != truths and (ranks - truths or _graded(there) == _graded(truly)):
+        wrong = (ranks - truths) or ranks
+        kind = "overstated severity" if sum(ranks) / len(ranks) > sum(truths) / len(truths) else "understated severity"
         example = next(s for s in there if s.severity and _RANK[s.severity] in wrong)
         yield TextError(kind, concept, example.said, next(s.said for s in truly if s.severity))
+
+
+def _graded(statements: Sequence[Statement]) -> int:
+    return sum(s.severity is not None for s in statements)
 
 
 def _places(concept: str, there: Sequence[Statement], truly: Sequence[Statement]) -> Iterator[TextError]:
@@ -337,10 +343,16 @@ def _share(one: frozenset[str], other: frozenset[str]) -> float:
     return len(one & other) / max(len(one | other), 1)
 
 
+def _sides_of(sentence: str) -> frozenset[str]:
+    """The sides of a sentence; that both lungs are clear is no more than that the lungs are."""
+    sides = traits(sentence, "laterality")
+    return sides - {"bilateral"} if _NOT.search(sentence) else sides
+
+
 def _traits_of(sentence: str, alike: Sequence[str]) -> Iterator[TextError]:
     """Side, severity, measures and negation, where no sentence that is alike has the same."""
     for kind, of in (
-        ("wrong side", lambda text: traits(text, "laterality")),
+        ("wrong side", _sides_of),
         ("severity", lambda text: {_RANK[value] for value in traits(text, "severity")}),
         ("wrong measure", lambda text: set(_NUMBER.findall(text))),
         ("contradicted finding", lambda text: bool(_NOT.search(text))),
