@@ -75,7 +75,14 @@ _SEVERER = {
     "slightly": "severely", "slight": "marked", "trace": "large", "moderate": "minimal", "moderately": "minimally",
     "large": "small", "severe": "mild", "markedly": "mildly", "marked": "mild", "extensive": "minimal",
 }  # fmt: skip
-_SWAPPED_SEX = {"male": "female", "female": "male", "man": "woman", "woman": "man", "boy": "girl", "girl": "boy"}
+_SWAPPED_SEX = {
+    "male": "female",
+    "female": "male",
+    "man": "woman",
+    "woman": "man",
+    "boy": "girl",
+    "girl": "boy",
+}
 #: Ways to say the same, for clean and planted texts alike.
 SAME = tuple(
     (re.compile(pattern, re.I), other)
@@ -348,7 +355,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--half", choices=("held-out", "development"), default="held-out")
     parser.add_argument("--errors", type=int, default=1000)
-    parser.add_argument("--show", type=int, default=0, help="so many misses and false alarms, with their texts")
+    parser.add_argument(
+        "--show", type=int, default=0, help="so many misses and false alarms, with their texts"
+    )
     parser.add_argument("--out", type=Path, help="Markdown file that also gets the table")
     arguments = parser.parse_args()
     if "SYNTHORAX_OPENI_GOLD" not in os.environ:

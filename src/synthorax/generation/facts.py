@@ -5,8 +5,9 @@ of labels that does not mention it says nothing.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from synthorax.concepts import Vocabulary, annotate
@@ -15,6 +16,8 @@ from synthorax.errors import InputError, unknown_choice
 
 ASSERTED, UNCERTAIN, NEGATED, HISTORICAL = "asserted", "uncertain", "negated", "historical"
 
+#: Severities in order; small and mild are said of different findings, and mean as much.
+RANKS = {"small": 1, "mild": 1, "moderate": 2, "large": 3}
 #: A full stop inside a number or an abbreviation ends no sentence.
 _SENTENCE = re.compile(r"(?:[^.;!?\n]|\.(?=\w))+[.;!?]*")
 _HEADING = re.compile(r"^\s*(?:[A-Z][A-Za-z /]{2,30}:|\d{1,2}[.)](?=\s))\s*")
@@ -194,18 +197,21 @@ def plain(label: str) -> str:
 
 
 def traits(text: str, kind: str) -> frozenset[str]:
-    """The sides (``laterality``) or the severities that a text names anywhere."""
+    """The sides (``laterality``) or the severities (``severity``) that a text names anywhere."""
     low = re.sub(r"[-/(),:]", " ", text.lower())
-    return frozenset(value for value, words in _trait_words(kind) if words.search(low))
+    return frozenset(value for value, words in _patterns(kind) if words.search(low))
 
 
-def _trait_words(kind: str) -> Iterable[tuple[str, re.Pattern[str]]]:
-    if kind not in _COMPILED:
-        _COMPILED[kind] = [
-            (value, re.compile(rf"\b(?:{'|'.join(map(re.escape, words))})\b"))
-            for value, words in scope_words()[kind].items()
-        ]
-    return _COMPILED[kind]
+@cache
+def trait_words() -> frozenset[str]:
+    """All words for sides and severities."""
+    lists = [words for kind in ("laterality", "severity") for words in scope_words()[kind].values()]
+    return frozenset(word for words in lists for phrase in words for word in phrase.split())
 
 
-_COMPILED: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
+@cache
+def _patterns(kind: str) -> list[tuple[str, re.Pattern[str]]]:
+    return [
+        (value, re.compile(rf"\b(?:{'|'.join(map(re.escape, words))})\b"))
+        for value, words in scope_words()[kind].items()
+    ]

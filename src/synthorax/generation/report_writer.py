@@ -5,13 +5,13 @@ a finding that nobody looked for.
 """
 
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import numpy as np
 import yaml
 
-from synthorax.concepts import Vocabulary
+from synthorax.concepts import Vocabulary, annotate
 from synthorax.concepts.vocabulary_file import plural
 from synthorax.generation.facts import ASSERTED, NEGATED, UNCERTAIN, Facts, Statement
 from synthorax.phantom.reports import NORMAL_IMPRESSIONS
@@ -34,7 +34,7 @@ VIEWS = {
     "PA": ("PA chest radiograph.", "Posteroanterior view of the chest."),
     "AP": ("AP chest radiograph.", "Anteroposterior view of the chest."),
     "LATERAL": ("Lateral chest radiograph.", "Lateral view of the chest."),
-    None: ("Chest radiograph.",),
+    "": ("Chest radiograph.",),
 }
 #: About ChexGen's 120 tokens, its limit of a text.
 MAX_WORDS = 80
@@ -75,13 +75,13 @@ def _report(source: Facts, vocabulary: Vocabulary, rng: np.random.Generator, mos
     if is_normal:
         findings.append(_one(rng, NORMAL_IMPRESSIONS))
     findings += _denials(rng, by_state[NEGATED], vocabulary, most_denied)
-    impression = [_noun(rng, s, vocabulary) + "." for s in present if s.said not in covered]
-    impression += [f"Possible {_noun(rng, s, vocabulary)}." for s in by_state[UNCERTAIN]]
+    impression = [_restated(rng, s, vocabulary) + "." for s in present if s.said not in covered]
+    impression += [f"Possible {_restated(rng, s, vocabulary)}." for s in by_state[UNCERTAIN]]
     impression += [f"{name}." for name in source.others]
     if is_normal:
         impression.append(_one(rng, NORMAL_IMPRESSIONS))
     impression = [_capital(line) for line in impression] or [NOTHING]
-    lines = [f"TECHNIQUE: {' '.join(_one(rng, VIEWS[view]) for view in sorted(source.views) or [None])}"]
+    lines = [f"TECHNIQUE: {' '.join(_one(rng, VIEWS[view]) for view in sorted(source.views) or [''])}"]
     if who := _patient(rng, source):
         lines.insert(0, f"PATIENT: {who}")
     return "\n".join([*lines, f"FINDINGS: {' '.join(findings or [NOTHING])}", f"IMPRESSION: {' '.join(impression)}"])  # fmt: skip
@@ -132,6 +132,18 @@ def _noun(
         return f"{traits} {plural(bare)}"
     words = f"{traits} {bare}".strip()
     return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
+
+
+def _restated(rng: np.random.Generator, statement: Statement, vocabulary: Vocabulary) -> str:
+    """The label's own name where it names the finding, with side and severity."""
+    if _names(statement.said, statement.concept, vocabulary):
+        return " ".join(filter(None, (statement.severity, statement.side, statement.said.lower())))
+    return _noun(rng, statement, vocabulary)
+
+
+@lru_cache(maxsize=1024)
+def _names(label: str, concept: str, vocabulary: Vocabulary) -> bool:
+    return annotate(f"{label}.", vocabulary).vector.present == {concept}
 
 
 def _is_plural(phrase: str) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from synthorax.dataset import read_png
+from synthorax.dataset import METADATA, read_png
 from synthorax.diffusion.sampling import SAMPLERS
 from synthorax.errors import InputError, unknown_choice
 from synthorax.files import atomic, sha256_of
@@ -24,6 +24,8 @@ from synthorax.studies import read_manifest
 from synthorax.studies.tables import read_table
 
 EDITS, FILMS = "edits", "films"
+#: Columns of a table of prompts that go into the films' metadata, where they have the metadata's types.
+CARRIED = ("study_id", "patient_id", "concepts_after", "concepts_unknown", "labels_after")
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,8 @@ def generate_films(
     Raises:
         InputError: no prompts there, or an unknown sampler.
     """
-    texts = read_prompts(prompts, means.limit)
+    asked = read_prompt_rows(prompts, means.limit)
+    texts = [text for text, _ in asked]
     with means.at_work() as (model, batches):
         settings = FilmSettings(**{**model.sample_settings, **(given or {})})
         if settings.sampler not in SAMPLERS:
@@ -122,7 +125,8 @@ def generate_films(
             {"kind": "generate", "prompts": texts, "seed": seed, "settings": asdict(settings), "model_sha256": model.model_sha256},
         )  # fmt: skip
         jobs = [
-            Job(f"film-{i:06d}", text, "", derive_seed(seed, "film", i), {}) for i, text in enumerate(texts)
+            Job(f"film-{i:06d}", text, "", derive_seed(seed, "film", i), row)
+            for i, (text, row) in enumerate(asked)
         ]
         make_films(run, FILMS, means.shard.of(jobs), model, settings, means.batch_size, batches)
         return _finish(run, FILMS)
@@ -159,7 +163,12 @@ def read_plan(plan: Path, limit: int | None = None) -> pl.DataFrame:
 
 
 def read_prompts(prompts: Path, limit: int | None = None) -> list[str]:
-    """The first prompts of a text file or a table.
+    """The first prompts of a text file or a table; errors as :func:`read_prompt_rows`."""
+    return [text for text, _ in read_prompt_rows(prompts, limit)]
+
+
+def read_prompt_rows(prompts: Path, limit: int | None = None) -> list[tuple[str, dict[str, Any]]]:
+    """The first prompts, each with what a table says of its film under :data:`CARRIED`.
 
     Raises:
         InputError: no file there, no column ``prompt``, or no prompt.
@@ -171,12 +180,14 @@ def read_prompts(prompts: Path, limit: int | None = None) -> list[str]:
             lines = prompts.read_text(encoding="utf-8").splitlines()
         except UnicodeDecodeError as error:
             raise InputError(f"{prompts} is not UTF-8 text ({error}); save it as UTF-8.") from error
-        texts = [line.strip() for line in lines if line.strip()]
+        rows: list[tuple[str, dict[str, Any]]] = [(line.strip(), {}) for line in lines if line.strip()]
     else:
         table = read_table(prompts)
         if "prompt" not in table.columns:
             raise InputError(f"{prompts} has no column 'prompt'; it has {', '.join(table.columns)}.")
-        texts = [str(text) for text in table["prompt"].drop_nulls()]
-    if not texts:
+        said = table.drop_nulls("prompt")
+        kept = said.select(name for name in CARRIED if said.schema.get(name) == METADATA[name])
+        rows = list(zip(map(str, said["prompt"]), kept.to_dicts() or [{}] * said.height, strict=True))
+    if not rows:
         raise InputError(f"{prompts} has no prompt; write one a line.")
-    return texts[:limit] if limit else texts
+    return rows[:limit] if limit else rows
