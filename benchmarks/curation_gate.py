@@ -38,11 +38,11 @@ WORDINGS = {
     r"(?:pleural )?effusions?": r"effusion|pleural fluid|blunt", r"pneumothora(?:x|ces)": r"pneumothora",
     r"cardiomegaly": r"cardiomegaly|(?:heart|cardiac|cardio)[^.]*enlarge|enlarge[^.]*(?:heart|cardiac)", r"(?:lung |pulmonary )?nodules?": r"nodul|granuloma",
     r"mass(?:es)?\b": r"\bmass", r"atelecta(?:sis|tic changes?)": r"atelecta", r"pneumonia": r"pneumonia|infectious|infection",
-    r"(?:patchy |hazy |airspace |lung )*opacit(?:y|ies)": r"opacit|infiltrat|consolidat|airspace", r"consolidations?": r"consolidat|airspace",
-    r"infiltrates?": r"infiltrat|opacit|airspace|consolidat", r"(?:pulmonary |interstitial )edema": r"edema|congest|overload|failure|vascular",
+    r"(?:patchy |hazy |airspace |lung )*opacit(?:y|ies)": r"opaci|infiltrat|consolidat|airspace", r"consolidations?": r"consolidat|airspace",
+    r"infiltrates?": r"infiltrat|opaci|airspace|consolidat", r"(?:pulmonary |interstitial )edema": r"edema|congest|overload|failure|vascular",
     r"(?:calcified )?granulomas?": r"granulom|calcif", r"emphysema": r"emphys|copd|obstructive|hyper|bulla", r"scarring": r"scar|fibro",
     r"fibrosis": r"fibro|scar|interstitial", r"scoliosis": r"scolio|curvature", r"degenerative changes?": r"degenerat|spondyl|osteophyt|spur|arthr",
-    r"(?:rib )?fractures?": r"fractur|deformit", r"hiatal hernia": r"hernia", r"pleural thickening": r"pleural (?:thick|scar)",
+    r"(?:rib )?fractures?": r"fractur|deformit", r"hiatal hernia": r"hernia", r"pleural thickening": r"pleural (?:thick|scar)|thickened",
     r"hyperinflation": r"emphys|copd|obstructive|hyper", r"PICC": r"picc|catheter|\bline\b", r"pacemaker": r"pacem|pacing|lead|icd",
     r"surgical clips": r"clip|surg", r"sternotomy": r"sternotomy|cabg|wires", r"granulomatous disease": r"granulom|calcif",
 }  # fmt: skip
@@ -83,19 +83,29 @@ _SWAPPED_SEX = {
     "boy": "girl",
     "girl": "boy",
 }
-#: Ways to say the same, for clean and planted texts alike.
+#: Ways to say the same, for clean and planted texts alike: words, then the build of sentences.
 SAME = tuple(
     (re.compile(pattern, re.I), other)
     for pattern, other in (
         (r"\bThere is no\b", "No"), (r"\bNo evidence of\b", "There is no evidence of"), (r"\bare identified\b", "are seen"),
-        (r"\bis identified\b", "is seen"), (r"\bright-sided\b", "right"), (r"\bleft-sided\b", "left"), (r"\bcardiomegaly\b", "enlargement of the heart"),
+        (r"\bis identified\b", "is seen"), (r"\b(right|left)-sided\b", r"\1"), (r"\bcardiomegaly\b", "enlargement of the heart"),
         (r"\bwithin normal limits\b", "normal"), (r"\bpleural effusion\b", "effusion"), (r"\bradiograph\b", "film"),
         (r"\bcardiopulmonary abnormality\b", "cardiopulmonary process"), (r"\bthe lungs are clear\b", "Both lungs are clear"),
         (r"\binfiltrate\b", "opacity"), (r"\bairspace disease\b", "airspace opacity"), (r"\bis present\b", "is noted"),
         (r"\bis noted\b", "is seen"), (r"\bunremarkable\b", "normal"), (r"\bscarring\b", "scar"), (r"\bthoracic spine\b", "dorsal spine"),
         (r"\bThere are\b", "Noted are"), (r"\bbilateral pleural effusions\b", "pleural effusions on both sides"),
-        (r"\bbibasilar\b", "bilateral basilar"), (r"\bosseous\b", "bony"), (r"\bleft pleural effusion\b", "effusion on the left"),
+        (r"\bbibasilar\b", "bilateral basilar"), (r"\bosseous\b", "bony"), (r"\b(left|right) pleural effusion\b", r"effusion on the \1"),
         (r"\bpulmonary edema\b", "edema of the lungs"), (r"\bcalcified granuloma\b", "granuloma with calcification"),
+        (r"\bmild\b", "slight"), (r"\btiny\b", "small"), (r"\bsevere\b", "marked"), (r"\bstable\b", "unchanged"),
+        (r"\bthe heart is enlarged\b", "there is cardiomegaly"), (r"\bhiatal hernia\b", "hernia of the hiatus"),
+        (r"\bthe (right|left) (?:lung base|base)\b", r"the base of the \1 lung"), (r"\b(right|left) basilar ([a-z]+)\b", r"\2 at the \1 base"),
+        (r"\b(right|left) (upper|middle|lower) lobe (consolidation|opacity|pneumonia|atelectasis|nodule|mass|granuloma)\b", r"\3 in the \1 \2 lobe"),
+        (r"(?<=: )There is (an? [^.,]{4,60})\. ", r"\1 is seen. "), (r"(?<=\. )There is (an? [^.,]{4,60})\. ", r"\1 is seen. "),
+        (r"\bNo ([a-z ]{4,30}), ([a-z ]{4,30}),? or ([a-z]+)\.", r"No \1. No \2. No \3."),
+        (r"\bNo ([a-z]+(?: [a-z]+)?) or ([a-z]+(?: [a-z]+)?)\.", r"Neither \1 nor \2."),
+        (r"\b(\d+)-year-old (man|woman|male|female)\b", r"\2, \1 years of age"), (r"\b\d\. (?=[A-Z])", ""),
+        (r"\bis enlarged\b", "appears enlarged"), (r"\bdegenerative changes\b", "degenerative change"),
+        (r"\bsmall (right|left)\b", r"\1 small"), (r"\b(right|left) lung\b", r"lung on the \1"),
     )
 )  # fmt: skip
 
@@ -235,15 +245,17 @@ def reworded(text: str, rng: Rng) -> str:
     """The same in other words, its findings in another order."""
     for pattern, other in SAME:
         if rng.random() < 0.5:
-            text = pattern.sub(
-                lambda found, other=other: other.capitalize() if found[0][0].isupper() else other, text
-            )
+            text = pattern.sub(lambda found, other=other: _like(found, found.expand(other)), text)
     found = re.search(r"FINDINGS: (.*)", text)
     if found and rng.random() < 0.5:
         parts = re.split(r"(?<=[a-zX]\.) ", found[1].strip())
         rng.shuffle(parts)
         text = text[: found.start(1)] + " ".join(parts) + text[found.end(1) :]
     return text
+
+
+def _like(found: re.Match[str], other: str) -> str:
+    return other[:1].upper() + other[1:] if found[0][0].isupper() else other
 
 
 def with_person(report: str, rng: Rng) -> str:

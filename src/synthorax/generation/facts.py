@@ -197,7 +197,7 @@ def plain(label: str) -> str:
 
 
 def traits(text: str, kind: str) -> frozenset[str]:
-    """The sides (``laterality``) or the severities (``severity``) that a text names anywhere."""
+    """The sides (``laterality``), severities (``severity``) or places (``locations``) that a text names anywhere."""
     low = re.sub(r"[-/(),:]", " ", text.lower())
     return frozenset(value for value, words in _patterns(kind) if words.search(low))
 

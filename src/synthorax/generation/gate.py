@@ -168,10 +168,10 @@ def _graded(statements: Sequence[Statement]) -> int:
 
 def _places(concept: str, there: Sequence[Statement], truly: Sequence[Statement]) -> Iterator[TextError]:
     places, truths = {s.location for s in there} - {None}, {s.location for s in truly} - {None}
-    if wrong := places - truths:
+    near = frozenset().union(*(traits(s.said, "locations") for s in truly))
+    if wrong := places - truths - near:
         example = next(s for s in there if s.location in wrong)
-        if truths or not truly[0].said or truly[0].location is None:
-            yield TextError("wrong place", concept, example.said, truly[0].said)
+        yield TextError("wrong place", concept, example.said, truly[0].said)
 
 
 def _person(said: Facts, source: Facts) -> Iterator[TextError]:

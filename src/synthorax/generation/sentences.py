@@ -5,7 +5,8 @@ same, side, severity, measures and negation must be the same, too; where nothing
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from synthorax.generation.facts import RANKS, Facts, trait_words, traits
 from synthorax.generation.verdict import TextError
@@ -82,12 +83,13 @@ def _sides_of(sentence: str) -> frozenset[str]:
 
 def _traits_of(sentence: str, alike: Sequence[str]) -> Iterator[TextError]:
     """Side, severity, measures and negation, where no sentence that is alike has the same."""
-    for kind, of in (
+    compared: tuple[tuple[str, Callable[[str], Any]], ...] = (
         ("wrong side", _sides_of),
         ("severity", lambda text: {RANKS[value] for value in traits(text, "severity")}),
         ("wrong measure", lambda text: set(_NUMBER.findall(text))),
         ("contradicted finding", lambda text: bool(_NOT.search(text))),
-    ):
+    )
+    for kind, of in compared:
         here = of(sentence)
         there = [of(other) for other in alike]
         if here in there:
