@@ -129,7 +129,7 @@ def test_what_stays_wrong_is_kept_and_marked(tmp_path):
     with _Server(wrong, wrong) as server:
         written = write_reports(read_manifest(manifest(tmp_path)), WORDS, endpoint=Endpoint(server.url, "m"))
     assert written["report"][0] == wrong and not written["is_passed"][0]
-    assert [error["kind"] for error in written["errors"][0]][0] == "wrong sex"
+    assert next(error["kind"] for error in written["errors"][0]) == "wrong sex"
 
 
 @pytest.mark.parametrize(

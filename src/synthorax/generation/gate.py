@@ -42,7 +42,8 @@ def check_text(text: str, source: Facts, vocabulary: Vocabulary, max_words: int 
     said = facts_of_text(text, vocabulary)
     errors = [*_findings(said, source, vocabulary), *_person(said, source), *_others(text, source)]
     if source.is_report:
-        errors += compare_sentences(said, source)
+        known = {(error.kind, error.said.strip(" .;")) for error in errors}
+        errors += [e for e in compare_sentences(said, source) if (e.kind, e.said) not in known]
     errors += unsupported_phrases(said, source)
     if not text.strip():
         errors.append(TextError("length", None, "", "a text is empty"))

@@ -110,6 +110,7 @@ class Endpoint:
                 found = json.loads(response.read(_LARGEST_ANSWER))
             text = found["choices"][0]["message"]["content"]
         except urllib.error.HTTPError as error:
+            error.close()
             raise ModelError(
                 f"endpoint {self.url} answered {error.code} {error.reason}; expected 200. Look at the server's log, "
                 f"its model's name ({self.model}) and {KEY}."

@@ -82,7 +82,7 @@ def _sides_of(sentence: str) -> frozenset[str]:
 
 
 def _traits_of(sentence: str, alike: Sequence[str]) -> Iterator[TextError]:
-    """Side, severity, measures and negation, where no sentence that is alike has the same."""
+    """Side, severity where one is said, measures and negation, where no sentence that is alike has the same."""
     compared: tuple[tuple[str, Callable[[str], Any]], ...] = (
         ("wrong side", _sides_of),
         ("severity", lambda text: {RANKS[value] for value in traits(text, "severity")}),
@@ -92,7 +92,7 @@ def _traits_of(sentence: str, alike: Sequence[str]) -> Iterator[TextError]:
     for kind, of in compared:
         here = of(sentence)
         there = [of(other) for other in alike]
-        if here in there:
+        if here in there or (kind == "severity" and not here):
             continue
         if kind == "severity":
             kind = (
