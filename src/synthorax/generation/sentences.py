@@ -90,7 +90,7 @@ def _traits_of(sentence: str, alike: Sequence[str]) -> Iterator[TextError]:
         ("contradicted finding", lambda text: bool(_NOT.search(text))),
     )
     for kind, of in compared:
-        here = of(sentence)
+        here: Any = of(sentence)
         there = [of(other) for other in alike]
         if here in there or (kind == "severity" and not here):
             continue
