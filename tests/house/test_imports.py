@@ -55,7 +55,11 @@ def test_a_room_imports_only_rooms_before_it(room):
 
 
 def test_shared_modules_import_no_room():
-    wrong = {path.name: rooms for path in SOURCE.glob("*.py") if path.name != "__main__.py" and (rooms := imported_rooms(path))}
+    wrong = {
+        path.name: rooms
+        for path in SOURCE.glob("*.py")
+        if path.name != "__main__.py" and (rooms := imported_rooms(path))
+    }
     assert not wrong
 
 
