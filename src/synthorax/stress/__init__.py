@@ -1,0 +1,38 @@
+"""Stress tests: how far a model falls on films that an edit has shifted, and whether the fall can be believed.
+
+``films``        the table of labelled films with their masks
+``models``       the model that is tested: a classifier's folder, an ONNX file, a callable by import path
+``shifts``       which edit makes which shift, RadEdit's two as data
+``stressed``     the edited films beside their controls, sham and blur, on disk
+``measuring``    accuracy on real and stressed films by patient, the controls, the verdict
+``corruptions``  noise, blur, JPEG, exposure, rotation, resolution at five strengths
+``page``         the verdict on one page
+
+A verdict is given only where the controls pass. Research only, not for diagnosis.
+"""
+
+from importlib import import_module
+from typing import Any
+
+_HOME = {
+    "CORRUPTIONS": "corruptions",
+    "SHIFTS": "shifts",
+    "Shift": "shifts",
+    "TestedModel": "models",
+    "StressTest": "measuring",
+    "corrupt": "corruptions",
+    "load_tested": "models",
+    "make_stressed": "stressed",
+    "measure": "measuring",
+    "measure_corruptions": "corruptions",
+    "read_films": "films",
+    "write_corruptions_page": "page",
+    "write_page": "page",
+}
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
