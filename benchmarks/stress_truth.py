@@ -110,12 +110,17 @@ def rows_of(folder: Path, films: list[tuple[int, int, int]], role: str) -> pl.Da
     rows = []
     for film in films:
         index = film[0]
-        masks = {"edit_mask_file_name": f"{index:05d}_mask.png", "keep_mask_file_name": f"{index:05d}_drain.png"}
+        masks = {
+            "edit_mask_file_name": f"{index:05d}_mask.png",
+            "keep_mask_file_name": f"{index:05d}_drain.png",
+        }
         extra = {
             name: str(folder / file) if role == "source" and (folder / file).is_file() else None
             for name, file in masks.items()
         }
-        caption = json.loads((folder / f"{index:05d}.json").read_text())["caption"] if role == "source" else None
+        caption = (
+            json.loads((folder / f"{index:05d}.json").read_text())["caption"] if role == "source" else None
+        )
         rows.append({
             "file_name": str(folder / film_name(*film)), "patient_id": str(index), "target": film[1], "image_id": f"{role}_{film_name(*film)[:-4]}",
             "role": role, **extra, "caption": caption,
@@ -195,16 +200,16 @@ def drains_removed(out: Path, some: list[int], pool: list[int], config, model, p
     shift = Shift("drain", prompt="Pneumothorax.", keep="rest", dilation_px=5)
     gains = []
     shown = []
-    for caption, rows in table.group_by("caption", maintain_order=True):  # the finding stays, whatever its side
+    for caption, rows in table.group_by(
+        "caption", maintain_order=True
+    ):  # the finding stays, whatever its side
         folder = out / f"drain-{len(shown)}"
         made = make_stressed(rows, replace(shift, prompt=caption[0]), model, folder, is_simulated=True, preset=preset)  # fmt: skip
         shown += [str(folder / name) for name in made.filter(perturbation_type="drain")["file_name"]]
     order = [Path(name).stem for name in shown]
     for name, path in zip(order, shown, strict=True):
         index = int(name.split("_")[1])
-        before, truth = (
-            read_png(out / "sources" / film_name(index, 1, shortcut)) for shortcut in (1, 0)
-        )
+        before, truth = (read_png(out / "sources" / film_name(index, 1, shortcut)) for shortcut in (1, 0))
         gains.append(effect(before, read_png(path), truth, read_png(out / f"sources/{index:05d}_drain.png") > 0))  # fmt: skip
     return {
         "n": len(some),
@@ -302,9 +307,7 @@ def _plot(found: list[dict]) -> str:
         ]
         for tick in (0, 0.5, 1):
             x, y = at(tick, tick)
-            parts.append(
-                f'<text x="{x}" y="{40 + side + 18}" text-anchor="middle">{100 * tick:.0f}</text>'
-            )
+            parts.append(f'<text x="{x}" y="{40 + side + 18}" text-anchor="middle">{100 * tick:.0f}</text>')
             parts.append(f'<text x="{left - 8}" y="{y + 4}" text-anchor="end">{100 * tick:.0f}</text>')
         for row in shift["models"]:
             x, _ = at(row["true_shifted"], 0)
@@ -329,7 +332,9 @@ def _plot(found: list[dict]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--train", type=int, default=300, help="patients that the models learn from, two films each")
+    parser.add_argument(
+        "--train", type=int, default=300, help="patients that the models learn from, two films each"
+    )
     parser.add_argument("--sources", type=int, default=100, help="patients whose films are edited")
     parser.add_argument("--truth", type=int, default=150, help="other patients, truly shifted")
     parser.add_argument("--models", type=int, default=8)

@@ -9,9 +9,10 @@ import pytest
 from synthorax.cli import run as command_line
 from synthorax.dataset import metadata_frame, write_metadata, write_png
 from synthorax.errors import RunError
+from synthorax.quality.pictures import difference_map, outlined
 from synthorax.runs.charts import interval, pair_heatmap
 from synthorax.runs.headline import headlines
-from synthorax.runs.report import difference_map, outlined, write_report
+from synthorax.runs.report import write_report
 from synthorax.runs.results import Results, read_results
 
 LABELS = {"Pneumothorax": 9, "Pneumonia": 14, "Pleural Effusion": 21, "No Relevant Finding": 40}

@@ -37,6 +37,7 @@ COMMANDS = {
         "train": "train:app",
         "train classifier": "classifiers:train_classifier",
         "evaluate": "classifiers:app",
+        "stress": "stress:app",
         "readers": "readers:app",
     },
     "Look": {

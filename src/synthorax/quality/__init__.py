@@ -4,6 +4,7 @@
 ``agreement``   concepts that a judge reads back, against those that were asked for
 ``effect``      the change in the mask against the true counterfactual's
 ``summary``     mean and deviation per perturbation type
+``pictures``    films, outlines and differences for pages
 ``realism``     statistics of simulated and real films, and critics that are told to tell them apart
 
 A judge is an argument, a callable from films to concept probabilities: this room knows no model.

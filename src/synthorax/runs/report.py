@@ -3,18 +3,16 @@
 Everything is inside the page (style, drawings, JPEG images), so it can be mailed, printed and kept.
 """
 
-import base64
-import io
 from pathlib import Path
 
 import jinja2
 import numpy as np
-from PIL import Image
 
 from synthorax import __version__
 from synthorax.dataset import read_metadata, read_png
 from synthorax.errors import RunError
 from synthorax.files import atomic
+from synthorax.quality.pictures import DIFFERENCE_REACH, data_uri, difference_map, outlined
 from synthorax.runs import charts
 from synthorax.runs.headline import LOWER_IS_BETTER, METRIC_NAMES, headlines, label_pairs, spoken
 from synthorax.runs.results import (
@@ -27,13 +25,8 @@ from synthorax.runs.results import (
     read_results,
 )
 
-IMAGE_PX = 288
-#: Grey levels (film in [0, 1]) that the difference map shows as full red or full blue.
-DIFFERENCE_REACH = 0.25
 N_COMBINATIONS = 24
 N_REJECTED_SHOWN = 50
-
-_GREY, _RED, _BLUE = np.array([150, 150, 150]), np.array([196, 30, 30]), np.array([30, 70, 200])
 
 
 def write_report(run_folder: Path | str) -> Path:
@@ -64,33 +57,6 @@ def write_report(run_folder: Path | str) -> Path:
     with atomic(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
     return path
-
-
-def difference_map(after: np.ndarray, before: np.ndarray) -> np.ndarray:
-    """What became brighter (red) and darker (blue), grey where nothing changed.
-
-    Args:
-        after: ``(H, W)`` in [0, 1].
-        before: ``(H, W)`` in [0, 1].
-
-    Returns:
-        ``(H, W, 3)`` uint8; saturated at a change of ``DIFFERENCE_REACH``.
-    """
-    change = np.clip((after - before) / DIFFERENCE_REACH, -1, 1)[..., None]
-    colour = np.where(change > 0, _RED, _BLUE)
-    return np.rint(_GREY + np.abs(change) * (colour - _GREY)).astype(np.uint8)
-
-
-def outlined(film: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """The film ``(H, W)`` as uint8 RGB with the mask's border drawn in yellow, two pixels wide inside it."""
-    inside = mask > 0.5
-    core = inside.copy()
-    for axis in (0, 1):
-        for step in (-2, -1, 1, 2):
-            core &= np.roll(inside, step, axis)
-    rgb = np.repeat(np.rint(film * 255).astype(np.uint8)[..., None], 3, axis=2)
-    rgb[inside & ~core] = (255, 214, 10)
-    return rgb
 
 
 def _environment() -> jinja2.Environment:
@@ -134,7 +100,7 @@ def _figures(example: Example, folder: Path) -> dict[str, object]:
     if example.counterfactual:
         truth = _film(folder, example.counterfactual)
         pictures += [("True counterfactual", truth), ("Truth minus source", difference_map(truth, source))]
-    return {"example": example, "pictures": [(caption, _data_uri(picture)) for caption, picture in pictures]}
+    return {"example": example, "pictures": [(caption, data_uri(picture)) for caption, picture in pictures]}
 
 
 def _film(folder: Path, name: str) -> np.ndarray:
@@ -144,15 +110,6 @@ def _film(folder: Path, name: str) -> np.ndarray:
             f"{path} does not exist, but {folder / 'results.json'} shows it. Give the run's command again."
         )
     return read_png(path)
-
-
-def _data_uri(picture: np.ndarray) -> str:
-    pixels = picture if picture.dtype == np.uint8 else np.rint(picture * 255).astype(np.uint8)
-    image = Image.fromarray(pixels)
-    image.thumbnail((IMAGE_PX, IMAGE_PX), Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    image.save(buffer, format="JPEG", quality=88)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def _heatmaps(results: Results) -> list[tuple[str, object]]:

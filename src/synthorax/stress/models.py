@@ -82,7 +82,9 @@ class TestedModel:
         if self.output is None and width == 1:
             return table[:, 0]
         if self.output not in names:
-            asked = "no output was named" if self.output is None else f"output {self.output!r} is none of them"
+            asked = (
+                "no output was named" if self.output is None else f"output {self.output!r} is none of them"
+            )
             raise ModelError(
                 f"{self.name} returns {width} outputs ({', '.join(names)}) and {asked}. Name one by --output."
             )

@@ -1,0 +1,184 @@
+"""``synthorax stress``: how far a model falls on shifted films, with controls."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from synthorax.stress import Shift
+
+app = typer.Typer(no_args_is_help=True, help="Prove where a model breaks: shifted test sets, with controls.")
+
+Tested = Annotated[
+    str,
+    typer.Argument(
+        help="A classifier's folder, an .onnx file, or module:name, a callable from films (N, H, W) in [0, 1] to "
+        "probabilities (that runs your code)."
+    ),
+]
+Films = Annotated[
+    Path,
+    typer.Option(
+        help="CSV or Parquet: file_name, patient_id, target; edit_mask_file_name, keep_mask_file_name, caption, role, "
+        "image_id where they apply."
+    ),
+]
+Out = Annotated[
+    Path, typer.Option(help="Folder of edits, results and page; the same command finishes a stopped one.")
+]
+Output = Annotated[
+    str | None, typer.Option(help="Which of the model's outputs: its label, or its number from 0.")
+]
+Threshold = Annotated[
+    float | None,
+    typer.Option(help="Probability from which the finding is seen; default the model's own, else 0.5."),
+]
+Robust = Annotated[
+    str | None, typer.Option(help="A model known not to use what is shifted; no verdict without one.")
+]
+RobustOutput = Annotated[str | None, typer.Option(help="Its output; default as --output.")]
+RobustThreshold = Annotated[float | None, typer.Option(help="Its threshold; default its own, else 0.5.")]
+Editor = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        help="The editor: a pipeline folder or a repo id (owner/name@commit); default: the embedded one.",
+    ),
+]
+Prompt = Annotated[
+    str | None,
+    typer.Option(help="What the edits show; default RadEdit's words, for the embedded model 'No findings.'"),
+]
+Guidance = Annotated[
+    float | None, typer.Option(help="15 in RadEdit's paper. Default of these three: the model's own.")
+]
+Steps = Annotated[int | None, typer.Option(min=1, help="Denoising steps.")]
+Skip = Annotated[float | None, typer.Option(min=0, max=0.99, help="Fraction of the noisiest steps left out.")]
+Method = Annotated[
+    str, typer.Option(help="radedit, diffedit, ddpm-inversion, ddim-inversion, lance, sdedit.")
+]
+PresetOption = Annotated[str, typer.Option("--preset", help="exact, balanced or fast.")]
+ScoreOption = Annotated[
+    str | None,
+    typer.Option(
+        "--score",
+        help="module:name, a callable (sources, edits, texts before, texts after) -> scores (that runs your code).",
+    ),
+]
+LeastScore = Annotated[float, typer.Option(help="Edits below are left out; 0.2 in RadEdit.")]
+Simulated = Annotated[bool, typer.Option("--simulated", help="The films are virtual patients'.")]
+Seed = Annotated[int, typer.Option(help="Of the edits and of the bootstrap.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="Edit at most so many films.")]
+Device = Annotated[str, typer.Option(help="torch device of editor and classifiers.")]
+
+
+@app.command()
+def acquisition(
+    tested: Tested, films: Films, out: Out, output: Output = None, threshold: Threshold = None,
+    robust: Robust = None, robust_output: RobustOutput = None, robust_threshold: RobustThreshold = None,
+    model: Editor = None, prompt: Prompt = None, guidance_scale: Guidance = None, num_inference_steps: Steps = None, skip: Skip = None,
+    method: Method = "radedit", preset: PresetOption = "exact", score: ScoreOption = None, least_score: LeastScore = 0.2,
+    simulated: Simulated = False, seed: Seed = 0, limit: Limit = None, device: Device = "cpu",
+) -> None:  # fmt: skip
+    """A model that learned the hospital: findings go, all outside their boxes stays (RadEdit, section 5.2)."""
+    _test("acquisition", None, **locals())
+
+
+@app.command()
+def manifestation(
+    tested: Tested, films: Films, out: Out, output: Output = None, threshold: Threshold = None,
+    robust: Robust = None, robust_output: RobustOutput = None, robust_threshold: RobustThreshold = None,
+    model: Editor = None, prompt: Prompt = None, guidance_scale: Guidance = None, num_inference_steps: Steps = None, skip: Skip = None,
+    method: Method = "radedit", preset: PresetOption = "exact", score: ScoreOption = None, least_score: LeastScore = 0.2,
+    simulated: Simulated = False, seed: Seed = 0, limit: Limit = None, device: Device = "cpu",
+) -> None:  # fmt: skip
+    """A model that learned the drain: pneumothoraces go, the drain in the keep mask stays (RadEdit, section 5.3)."""
+    _test("manifestation", None, **locals())
+
+
+@app.command()
+def custom(
+    tested: Tested, films: Films, out: Out,
+    prompt: Annotated[str, typer.Option(help="What the edited films show.")],
+    name: Annotated[str, typer.Option(help="What to call the shift.")] = "custom",
+    target_after: Annotated[int, typer.Option(min=0, max=1, help="The edited films' target; films with the other one are edited.")] = 0,
+    keep: Annotated[str, typer.Option(help="rest (all outside the edit mask), file (keep_mask_file_name) or nothing.")] = "nothing",
+    dilation_px: Annotated[float, typer.Option(min=0, help="Masks are widened by this, on films of 512 px.")] = 0,
+    text_before: Annotated[str, typer.Option(help="What sources without a caption show, for sham and score.")] = "",
+    whole: Annotated[bool, typer.Option("--whole", help="Edit films without an edit mask too, as a whole.")] = False,
+    output: Output = None, threshold: Threshold = None,
+    robust: Robust = None, robust_output: RobustOutput = None, robust_threshold: RobustThreshold = None,
+    model: Editor = None, guidance_scale: Guidance = None, num_inference_steps: Steps = None, skip: Skip = None,
+    method: Method = "radedit", preset: PresetOption = "exact", score: ScoreOption = None, least_score: LeastScore = 0.2,
+    simulated: Simulated = False, seed: Seed = 0, limit: Limit = None, device: Device = "cpu",
+) -> None:  # fmt: skip
+    """A shift of your own: any prompt, any masks."""
+    from synthorax.stress import Shift
+
+    given = locals()
+    own = {key: given.pop(key) for key in ("name", "target_after", "keep", "dilation_px", "text_before")}
+    shift = Shift(**own, prompt=prompt, needs_mask=not given.pop("whole"))
+    _test(name, shift, **{key: value for key, value in given.items() if key != "Shift"})
+
+
+@app.command()
+def corruptions(
+    tested: Tested, films: Films, out: Annotated[Path, typer.Option(help="Folder of results and page.")],
+    kinds: Annotated[str | None, typer.Option(help="By commas: noise, blur, jpeg, overexposure, underexposure, rotation, resolution; default all.")] = None,
+    output: Output = None, threshold: Threshold = None, seed: Seed = 0, device: Device = "cpu",
+) -> None:  # fmt: skip
+    """Noise, blur, JPEG, exposure, rotation, resolution at five strengths; the finding stays."""
+    from synthorax.stress import (
+        CORRUPTIONS,
+        load_tested,
+        measure_corruptions,
+        read_films,
+        write_corruptions_page,
+    )
+
+    table = read_films(films)
+    chosen = tuple(kind.strip() for kind in kinds.split(",")) if kinds else tuple(CORRUPTIONS)
+    reader = load_tested(tested, output, threshold=threshold, device=device)
+    found = measure_corruptions(reader, table, kinds=chosen, seed=seed)
+    found.save(out)
+    write_corruptions_page(found, table, out)
+    falls = sum(row.falls for row in found.rows)
+    typer.echo(f"Accuracy {100 * found.clean.estimate:.1f} %; it falls at {falls} of {len(found.rows)} corruptions; {out}/corruptions.html")  # fmt: skip
+
+
+def _test(
+    name: str, shift: "Shift | None", tested: str, films: Path, out: Path, output: str | None, threshold: float | None,
+    robust: str | None, robust_output: str | None, robust_threshold: float | None, model: str | None, prompt: str | None,
+    guidance_scale: float | None, num_inference_steps: int | None, skip: float | None, method: str, preset: str,
+    score: str | None, least_score: float, simulated: bool, seed: int, limit: int | None, device: str,
+) -> None:  # fmt: skip
+    from dataclasses import replace
+
+    from synthorax.concepts import Vocabulary
+    from synthorax.diffusion import load_model
+    from synthorax.perturbations import prompt as in_words
+    from synthorax.stress import SHIFTS, load_tested, make_stressed, measure, read_films, write_page
+    from synthorax.stress.models import by_import_path
+
+    table = read_films(films)
+    reader = load_tested(tested, output, threshold=threshold, device=device)
+    reference = None
+    if robust is not None:
+        reference = load_tested(robust, robust_output or output, threshold=robust_threshold, device=device)
+    if shift is None:
+        embedded = in_words([], Vocabulary.load()) if model is None else None
+        shift = replace(SHIFTS[name], prompt=prompt or embedded or SHIFTS[name].prompt)
+    walk = {"guidance_scale": guidance_scale, "num_inference_steps": num_inference_steps, "skip": skip}
+    stressed = make_stressed(
+        table, shift, load_model(model, device=device), out,
+        score=by_import_path(score) if score else None, least_score=least_score, is_simulated=simulated, seed=seed, limit=limit,
+        method=method, preset=preset, **{key: value for key, value in walk.items() if value is not None},
+    )  # fmt: skip
+    found = measure(reader, table, stressed, out, robust=reference, seed=seed)
+    found.save(out)
+    write_page(found, stressed, out)
+    typer.echo(found.verdict)
+    for control in found.controls:
+        typer.echo(f"  {'passes' if control.passes else 'FAILS '}  {control.name}: {control.said}")
+    typer.echo(f"{out}/verdict.html")
