@@ -138,6 +138,7 @@ def one_shift(shift: str, arguments, model, atlas: Atlas) -> dict:
     # What cannot be seen has no mask: such films cannot be edited.
     seen = [i for i in drawn if json.loads((out / f"sources/{i:05d}.json").read_text())["mask_px"]]
     others = render(out / "truth", shift, 20_000, n_truth, atlas)
+    methods = arguments.methods.split(",")
     config = TrainingConfig(image_size_px=arguments.px, epochs=arguments.epochs)
     strengths = np.linspace(0, 1, arguments.models).tolist()
     label = BIASES[shift][0]
@@ -155,7 +156,7 @@ def one_shift(shift: str, arguments, model, atlas: Atlas) -> dict:
         method: make_stressed(
             sources, recipe, model, out / method, is_simulated=True, method=method, preset=arguments.preset
         )
-        for method in METHODS
+        for method in methods
     }
     true_films = [str(out / "truth" / film_name(i, 0, 1)) for i in others]
     own_films = [str(out / "sources" / film_name(i, 0, 1)) for i in seen]
@@ -163,7 +164,7 @@ def one_shift(shift: str, arguments, model, atlas: Atlas) -> dict:
     for strength, one in zip(strengths, tested, strict=True):
         real = rows_of(out / "truth", biased(others, strength, shift, "real"), "test")
         table = pl.concat([sources, real])
-        tests = {m: measure(one, table, sets[m], out / m, robust=robust) for m in METHODS}
+        tests = {m: measure(one, table, sets[m], out / m, robust=robust) for m in methods}
         main = tests["radedit"]
         rows.append({
             "strength": strength,
@@ -178,10 +179,10 @@ def one_shift(shift: str, arguments, model, atlas: Atlas) -> dict:
             "verdict": main.verdict, "is_believed": {m: t.is_believed for m, t in tests.items()},
             "controls": {c.name: c.said for c in main.controls},
         })  # fmt: skip
-    _picture(out, seen[:6], arguments.out / f"edits_{shift}.png")
+    _picture(out, methods, seen[:6], arguments.out / f"edits_{shift}.png")
     found = {
         "shift": shift, "finding": label, "shortcut": BIASES[shift][1], "n_train_films": 2 * len(pool), "n_sources": len(seen),
-        "n_truth": len(others), "models": rows, "summary": {m: summary(rows, m) for m in METHODS},
+        "n_truth": len(others), "models": rows, "summary": {m: summary(rows, m) for m in methods},
     }  # fmt: skip
     if shift == "manifestation":
         found["drains_removed"] = drains_removed(out, seen[:40], pool, config, model, arguments.preset)
@@ -245,13 +246,14 @@ def summary(rows: list[dict], method: str) -> dict:
     }
 
 
-def _picture(out: Path, some: list[int], path: Path) -> None:
-    """A column a source: source, RadEdit, true counterfactual, DiffEdit, LANCE, sham, blur."""
+def _picture(out: Path, methods: list[str], some: list[int], path: Path) -> None:
+    """A column a source: source, RadEdit, true counterfactual, the other methods, sham, blur."""
     columns = []
     for i in some:
         name = f"source_{film_name(i, 1, 1)}"
         films = [out / "sources" / film_name(i, 1, 1), out / f"radedit/edited/{name}", out / "sources" / film_name(i, 0, 1)]  # fmt: skip
-        films += [out / "diffedit/edited" / name, out / "lance/edited" / name, out / "radedit/sham" / name, out / "radedit/blur" / name]  # fmt: skip
+        films += [out / method / "edited" / name for method in methods if method != "radedit"]
+        films += [out / "radedit/sham" / name, out / "radedit/blur" / name]
         columns.append(np.concatenate([read_png(film) for film in films]))
     write_png(np.concatenate(columns, axis=1), path, Synthetic="YES", Simulated="YES")
 
@@ -268,9 +270,10 @@ def _markdown(found: list[dict]) -> str:
         for row in shift["models"]:
             low, high = row["interval"]
             p = row["predicted"]
+            others = " | ".join(f"{100 * p[m]:.0f}" if m in p else "" for m in METHODS[1:])
             lines.append(
                 f"| {row['strength']:.2f} | {100 * row['real']:.0f} | {100 * row['true_shifted']:.0f} | {100 * row['own_counterfactual']:.0f} | "
-                f"{100 * p['radedit']:.0f} ({100 * low:.0f} to {100 * high:.0f}) | {100 * p['diffedit']:.0f} | {100 * p['lance']:.0f} | {100 * row['blur']:.0f} | "
+                f"{100 * p['radedit']:.0f} ({100 * low:.0f} to {100 * high:.0f}) | {others} | {100 * row['blur']:.0f} | "
                 f"{100 * row['sham_change']:+.0f} | {'pass' if row['is_believed']['radedit'] else row['verdict'].removeprefix('No verdict: ').rstrip('.')} |"
             )
         lines += ["", "| | mean absolute error | lowest third | middle | highest | mean error | against own counterfactuals | null shift, mean (largest) | r |", "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"]  # fmt: skip
@@ -313,7 +316,7 @@ def _plot(found: list[dict]) -> str:
             x, _ = at(row["true_shifted"], 0)
             low, high = (at(0, end)[1] for end in row["interval"])
             parts.append(f'<path d="M{x} {low}L{x} {high}" stroke="{COLOURS["radedit"]}" opacity=".5"/>')
-            for method, colour in reversed(COLOURS.items()):
+            for method, colour in reversed([item for item in COLOURS.items() if item[0] in row["predicted"]]):
                 x, y = at(row["true_shifted"], row["predicted"][method])
                 parts.append(
                     f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{5 if method == "radedit" else 3.5}" fill="{colour}"/>'
@@ -341,6 +344,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--px", type=int, default=96, help="side of the networks' input")
     parser.add_argument("--preset", default="balanced")
+    parser.add_argument("--methods", default=",".join(METHODS), help="radedit among them")
     parser.add_argument("--shifts", default=",".join(BIASES))
     parser.add_argument("--model", default=None)
     arguments = parser.parse_args()

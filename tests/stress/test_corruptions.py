@@ -53,7 +53,7 @@ def test_small_films_and_another_seed():
 
 def test_a_fall_is_paired_and_counted_among_all(table_path):
     """A rule on the grey of the centre falls where films are darkened, and only there."""
-    model = TestedModel("centre", reads_finding)
+    model = TestedModel("centre", reads_finding, threshold=0.7)
     found = measure_corruptions(model, read_films(table_path), kinds=("overexposure", "jpeg"))
     assert found.clean.estimate == 1.0 and found.clean.n_patients == 24
     rows = {(row.kind, row.strength): row for row in found.rows}

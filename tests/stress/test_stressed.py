@@ -36,7 +36,11 @@ def test_edits_keep_what_a_model_may_have_learned_and_shams_ask_for_what_is_ther
     table = read_films(table_path)
     found = make_stressed(table, SHIFTS["manifestation"], editor, tmp_path / "s", limit=3, batch_size=2, **WALK)  # fmt: skip
     assert found.height == 9 and found["perturbation_type"].to_list()[:3] == ["manifestation", "sham", "blur"]
-    assert found["prompt"].to_list()[:3] == ["No acute cardiopulmonary process.", "Pneumothorax", None]
+    assert found["prompt"].to_list()[:3] == [
+        "Chest film. No acute cardiopulmonary process.",
+        "Chest film. Pneumothorax",
+        None,
+    ]
     assert read_metadata(tmp_path / "s").equals(found)
     for name in ("p0_1", "p1_1", "p2_1"):
         source = read_png(table_path.parent / f"{name}.png")

@@ -24,6 +24,7 @@ _PACKAGES = (
 #: pip extra -> its packages; `pip install 'synthorax[name]'`. A test compares them with pyproject.toml.
 EXTRAS = {
     "xrv": ("torchxrayvision",),
+    "onnx": ("onnxruntime",),
     "ct": ("nibabel",),
     "hf": ("datasets",),
     "lora": ("peft",),

@@ -1,9 +1,10 @@
 """Simple corruptions beside the generative shifts: what any film may meet on its way, at five strengths.
 
 The finding stays, so the target stays. After Hendrycks and Dietterich 2019, with kinds and strengths for films; done by
-torchvision, NumPy drawing the noise, so that a film's noise follows from the seed and its own id.
+torchvision and Pillow, NumPy drawing the noise, so that a film's noise follows from the seed and its own id.
 """
 
+import io
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
+from PIL import Image
 
 from synthorax.classifiers.statistics import Difference, Interval, bootstrap
 from synthorax.dataset import write_png
@@ -63,9 +65,10 @@ def _blur(film: "torch.Tensor", sigma: float, rng: np.random.Generator) -> "torc
 
 def _jpeg(film: "torch.Tensor", quality: float, rng: np.random.Generator) -> "torch.Tensor":
     import torch
-    from torchvision.transforms.v2.functional import jpeg
 
-    return jpeg((film * 255).round().to(torch.uint8), int(quality)).float() / 255
+    file = io.BytesIO()
+    Image.fromarray((film[0] * 255).round().to(torch.uint8).numpy()).save(file, "JPEG", quality=int(quality))
+    return torch.from_numpy(np.array(Image.open(file)))[None].float() / 255
 
 
 def _gamma(film: "torch.Tensor", gamma: float, rng: np.random.Generator) -> "torch.Tensor":
