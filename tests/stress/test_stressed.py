@@ -1,6 +1,7 @@
 """The stressed set by a tiny real model, and the commands."""
 
 import json
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -91,8 +92,6 @@ def module(tmp_path, monkeypatch):
     (tmp_path / "journey_models.py").write_text(MODULE)
     monkeypatch.chdir(tmp_path)
     yield "journey_models"
-    import sys
-
     sys.modules.pop("journey_models", None)
 
 

@@ -24,6 +24,8 @@ NEEDS: dict[str, tuple[tuple[str, ...], str]] = {
     "train diffusion --start": (("lora",), "films with reports, a recipe with lora_rank"),
     "train classifier": ((), "films with concepts"),
     "evaluate": ((), "a classifier, films with concepts"),
+    "stress": (("model",), "a model and a table of films"),
+    "stress MODEL.onnx": (("model", "onnx"), "the same"),
     "readers": (("workbench",), "a run"),
     "serve": (("workbench",), "a run"),
     "models": (("model",), ""),
