@@ -22,7 +22,7 @@ from synthorax.diffusion import load_model
 from synthorax.runs.checking import status, verify
 from synthorax.seeds import generator
 
-N_FILMS = 30
+N_FILMS = 120
 FORK = multiprocessing.get_context("fork")
 
 
@@ -89,7 +89,7 @@ def main(folder: Path, n_kills: int, kind: str) -> None:
         if kind == "stub":
             return ["stub", folder / out]
         return ["edit", folder / "plan.parquet", "--studies", folder / "studies.parquet", "--out", folder / out,
-                "--num-inference-steps", 8, "--batch-size", 1]  # fmt: skip
+                "--num-inference-steps", 3, "--batch-size", 1]  # fmt: skip
 
     must(*command("undisturbed"))
     rng, n_midway, log = generator("kill -9"), 0, folder / "killed" / "run.log"
