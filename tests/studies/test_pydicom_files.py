@@ -38,13 +38,17 @@ def sentence(ds) -> str | None:
 
 
 def expected(ds) -> np.ndarray:
-    """The film in closed form: rescale, linear window, inversion; luma of colour. Orientation as stored."""
+    """The film in closed form: table or rescale, linear window, inversion, turn; luma of colour."""
     stored = ds.pixel_array.astype(np.float64)
     if ds.SamplesPerPixel == 3:
         return stored @ (0.299, 0.587, 0.114) / (2**ds.BitsStored - 1)
     slope, intercept = float(ds.get("RescaleSlope", 1)), float(ds.get("RescaleIntercept", 0))
     x = stored * slope + intercept
-    if "WindowCenter" in ds:
+    if "ModalityLUTSequence" in ds:
+        table = ds.ModalityLUTSequence[0]
+        _, first, bits = table.LUTDescriptor
+        film = np.asarray(table.LUTData)[(stored - first).astype(int)] / (2**bits - 1)
+    elif "WindowCenter" in ds:
         centre, width = (float(np.atleast_1d(ds[name].value)[0]) for name in ("WindowCenter", "WindowWidth"))
         film = np.clip((x - (centre - 0.5)) / (width - 1) + 0.5, 0, 1)
     else:
@@ -54,7 +58,8 @@ def expected(ds) -> np.ndarray:
         film = 1 - film
     if "PixelPaddingValue" in ds:
         film = np.where(stored == ds.PixelPaddingValue, 0, film)
-    return film
+    # A row that runs to the patient's right is an image seen from behind.
+    return film[:, ::-1] if list(ds.get("PatientOrientation") or []) == ["R", "F"] else film
 
 
 def check(path: Path, ds, refusal: str | None) -> None:
@@ -85,10 +90,10 @@ def test_as_if_it_were_a_radiograph(path, tmp_path):
 
 
 def test_files_that_pydicom_keeps_elsewhere():
+    """The package pydicom-data has 68 of the 79; the others are downloaded one by one."""
     at_hand = [path for name in ELSEWHERE if (path := get_testdata_file(name, download=False))]
+    assert len(at_hand) >= 68
     for path in map(Path, at_hand):
         if is_dicom(path):
             ds = dcmread(path)
             check(path, ds, sentence(ds))
-    if len(at_hand) < len(ELSEWHERE):
-        pytest.skip(f"{len(ELSEWHERE) - len(at_hand)} of {len(ELSEWHERE)} are not on this machine")
