@@ -249,7 +249,12 @@ def test_plan_is_the_contract():
             ConceptVector(row["concepts_after"], row["concepts_unknown"]),
             CORPA,
         )
-        assert row["prompt"] == prompt(row["concepts_after"], CORPA)
+        sentences = [f"{sentence}." for sentence in row["prompt"].split(". ")]
+        sentences[-1] = sentences[-1][:-1]
+        for name, said in zip(CORPA.ordered(row["concepts_after"]), sentences, strict=True):
+            is_new = CORPA.by_name[name].sided and name not in row["concepts_before"]
+            sides = ["left", "right"] if is_new else [None]
+            assert said in [prompt([name], CORPA, {name: side} if side else None) for side in sides]
         assert row["labels_after"] == list(CORPA.true_labels(ConceptVector(row["concepts_after"])))
     for kind in TYPES:
         outcomes = sum(made.tally[kind, outcome] for outcome in ("planned", "impossible", "exhausted"))
@@ -324,6 +329,19 @@ def test_sides_come_from_the_evidence_or_from_the_caller():
     )
     given = plan(table, CORPA, ["insertion"], sides={"a": {"effusion": "right"}})
     assert set(given["inversion_prompt"]) == {"Right effusion."}
+
+
+def test_new_findings_get_a_side_by_lot_and_a_label_has_one():
+    table = concept_columns([ConceptVector()] * 200, CORPA)
+    table = table.with_columns(study_id=pl.Series([f"s{i}" for i in range(200)]))
+    edits = plan(table, CORPA, ["insertion"]).filter(pl.col("concepts_after").list.contains("effusion"))
+    sides = edits["prompt"].str.extract_all("(?i)left|right").list.eval(pl.element().str.to_lowercase())
+    assert sides.list.n_unique().max() == 1 and {*sides.list.first()} == {"left", "right"}
+    spans = [{"concept": "effusion", "state": "asserted", "laterality": "right"}]
+    table = concept_columns([ConceptVector({"effusion"})], CORPA)
+    table = table.with_columns(study_id=pl.lit("a"), evidence=pl.Series([spans]))
+    same_label = plan(table, CORPA, ["intra_class"])["prompt"]
+    assert same_label.str.contains("(?i)right").all() and not same_label.str.contains("(?i)left").any()
 
 
 @pytest.mark.parametrize(

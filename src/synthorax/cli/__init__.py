@@ -37,6 +37,7 @@ COMMANDS = {
         "train": "train:app",
         "train classifier": "classifiers:train_classifier",
         "evaluate": "classifiers:app",
+        "evaluate samples": "samples:evaluate_samples",
         "stress": "stress:app",
         "readers": "readers:app",
     },

@@ -18,7 +18,7 @@ from synthorax.concepts import ConceptVector, Vocabulary
 from synthorax.concepts.table import check_concept_table, vector_of
 from synthorax.errors import InputError, unknown_choice
 from synthorax.perturbations.kinds import TYPES, weighted_candidates
-from synthorax.perturbations.prompts import prompt
+from synthorax.perturbations.prompts import SIDES, prompt
 from synthorax.seeds import derive_seed, generator
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def make_plan(
         strategy: ``uniform`` draws as CARS does; ``coverage`` prefers what never or rarely occurs.
         seed: the run's seed.
         sides: image_id -> concept -> left, right or bilateral, for the prompts; by default what the reports
-            in ``evidence`` say of the findings that are there.
+            in ``evidence`` say of the findings that are there. New findings get a side, by lot, where nothing says one.
         include_other_findings: perturb films that show only findings outside the vocabulary as well.
 
     Raises:
@@ -151,6 +151,30 @@ def spoken_sides(row: Mapping[str, Any]) -> dict[str, str]:
     return {concept: said.pop() if len(said) == 1 else "bilateral" for concept, said in sides.items()}
 
 
+def _new_sides(
+    before: ConceptVector,
+    after: ConceptVector,
+    vocabulary: Vocabulary,
+    sides: Mapping[str, str],
+    parts: tuple[object, ...],
+) -> dict[str, str]:
+    """A side for each finding that comes new and has one, since a model puts 'left effusion' somewhere and 'effusion' nowhere.
+
+    A label's findings share a side: that of one that is or was there, else left or right by lot (``parts``).
+    """
+    drawn: dict[str, str] = {}
+    by_label: dict[str | None, str] = {}
+    for name in vocabulary.ordered(before.present | after.present):
+        if vocabulary.by_name[name].sided and name in sides:
+            by_label.setdefault(vocabulary.label_of(name), sides[name])
+    for name in vocabulary.ordered(after.present - before.present):
+        if vocabulary.by_name[name].sided and name not in sides:
+            label = vocabulary.label_of(name)
+            lot = generator(*parts, "side", label).choice(SIDES[:2])
+            drawn[name] = by_label.setdefault(label, str(lot))
+    return drawn
+
+
 def _choose(
     kind: str,
     vector: ConceptVector,
@@ -196,7 +220,11 @@ def _edit(
         "concepts_unknown": vocabulary.ordered(after.unknown),
         "labels_before": _labels(before, vocabulary),
         "labels_after": _labels(after, vocabulary),
-        "prompt": prompt(after.present, vocabulary, sides),
+        "prompt": prompt(
+            after.present,
+            vocabulary,
+            {**_new_sides(before, after, vocabulary, sides, (seed, image_id, kind, index)), **sides},
+        ),
         "inversion_prompt": prompt(before.present, vocabulary, sides),
         # One a film: its edits share their noise, and so their inversion.
         "seed": derive_seed(seed, image_id),

@@ -114,7 +114,7 @@ def demo(out: Path | str, scale: str = "default", seed: int = 0, model_folder: P
 
     plan = make_plan(table, vocabulary, CARS, per_type=1, strategy="coverage", seed=seed)
     some = _some(plan.edits, s.n_per_type, seed)
-    jobs = _jobs(run, some, vocabulary, model.domain(is_simulated=True), wheel, workers)
+    jobs = jobs_with_truth(run, some, vocabulary, model.domain(is_simulated=True), wheel, workers)
     files = dict(zip(studies["image_id"], studies["file_name"], strict=True))
 
     def source(job: Job) -> np.ndarray:
@@ -259,7 +259,7 @@ def _some(edits: pl.DataFrame, n_per_type: int, seed: int) -> pl.DataFrame:
     return edits.filter(rank.rank("ordinal").over("perturbation_type") <= n_per_type)
 
 
-def _jobs(run: RunFolder, plan: pl.DataFrame, vocabulary: Vocabulary, domain: str, wheel: Path | str | None, workers: int) -> list[Job]:  # fmt: skip
+def jobs_with_truth(run: RunFolder, plan: pl.DataFrame, vocabulary: Vocabulary, domain: str, wheel: Path | str | None, workers: int) -> list[Job]:  # fmt: skip
     """Each edit with the patient's true counterfactual, its sides for the prompt, and the masks of what changes."""
     jobs = []
     done = run.ledger.done("truth")
