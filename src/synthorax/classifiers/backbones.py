@@ -112,6 +112,15 @@ def build_network(
     return network
 
 
+def has_weights(name: str) -> bool:
+    """Whether :func:`build_network` finds ImageNet weights of this backbone on this machine."""
+    try:
+        _weights_path(name, backbone_named(name), None)
+    except ModelError:
+        return False
+    return True
+
+
 def _load_weights(network: "nn.Module", architecture: str, path: Path) -> None:
     """Load all weights but the head's; a tensor too few is an error, not a random one."""
     from safetensors import SafetensorError

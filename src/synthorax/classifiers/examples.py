@@ -39,6 +39,19 @@ class Examples:
         """Those of one split."""
         return self.where([split == name for split in self.splits])
 
+    def __add__(self, other: "Examples") -> "Examples":
+        """These, then those; of the same labels."""
+        if self.labels != other.labels:
+            raise ValueError(f"labels {self.labels} and {other.labels} differ")
+        return Examples(
+            self.labels,
+            self.paths + other.paths,
+            np.concatenate([self.targets, other.targets]),
+            self.image_ids + other.image_ids,
+            self.patient_ids + other.patient_ids,
+            self.splits + other.splits,
+        )
+
     def __len__(self) -> int:
         return len(self.paths)
 

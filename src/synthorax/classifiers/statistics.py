@@ -80,7 +80,7 @@ def patient_resamples(
 class Replicates:
     """A statistic on all films and on each resample of the patients.
 
-    ``estimate`` is ``()`` or ``(K,)``, ``values`` ``(B,)`` or ``(B, K)``; an index takes one figure.
+    ``estimate`` is ``()`` or ``(K,)``, ``values`` ``(B,)`` or ``(B, K)``; an index takes one figure, a slice several.
     """
 
     estimate: np.ndarray
@@ -88,7 +88,7 @@ class Replicates:
     n_images: int
     n_patients: int
 
-    def __getitem__(self, index: int) -> "Replicates":
+    def __getitem__(self, index: int | slice) -> "Replicates":
         return Replicates(self.estimate[..., index], self.values[..., index], self.n_images, self.n_patients)
 
     def map(self, function: Callable[[np.ndarray], np.ndarray]) -> "Replicates":
@@ -217,6 +217,36 @@ def delong(
         n_patients=len(y),
         p_value=float(2 * norm.sf(abs(z))),
     )
+
+
+def holm(p_values: Sequence[float]) -> np.ndarray:
+    """p-values adjusted for all of a family being looked at (Holm 1979), in the given order; NaN stays out of it.
+
+    The k-th smallest of m (k from 0) is multiplied by m - k; none becomes smaller than one before it, none exceeds 1.
+    """
+    p = np.asarray(p_values, dtype=float)
+    known = np.flatnonzero(~np.isnan(p))
+    order = known[np.argsort(p[known], kind="stable")]
+    adjusted = np.full(len(p), np.nan)
+    steps = p[order] * np.arange(len(order), 0, -1)
+    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1)
+    return adjusted
+
+
+def smallest_detectable(difference: Replicates, power: float = 0.8, level: float = 0.95) -> float:
+    """The true difference that a test of this size would find with this power: (z_level + z_power) x standard error.
+
+    Args:
+        difference: of two models, from :meth:`Replicates.minus`; its deviation over resamples is the standard error
+            (NaN where fewer than two are defined).
+        power: share of such studies that would find it.
+        level: of the two-sided interval.
+    """
+    from scipy.stats import norm
+
+    defined = difference.values[~np.isnan(difference.values)]
+    error = defined.std(ddof=1) if len(defined) > 1 else np.nan
+    return float((norm.ppf(0.5 + level / 2) + norm.ppf(power)) * error)
 
 
 @dataclass(frozen=True)

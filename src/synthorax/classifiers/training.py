@@ -6,6 +6,7 @@ alone, so a training that was stopped goes on from its checkpoint to the same we
 machine and thread count). The last weights are kept: the best epoch on validation would flatter validation.
 """
 
+import copy
 import hashlib
 import json
 import math
@@ -83,6 +84,7 @@ def train(
     targets: np.ndarray,
     labels: Sequence[str],
     *,
+    start: Classifier | None = None,
     validation: tuple[Films, np.ndarray] | None = None,
     out: Path | str | None = None,
     note: str = "",
@@ -95,13 +97,14 @@ def train(
         films: ``(N, H, W)``, float in [0, 1] or uint8, or paths. Kept as N x S x S bytes.
         targets: ``(N, L)`` 0, 1 or NaN (unknown: no loss, no gradient).
         labels: ``(L,)`` names of the outputs.
+        start: a classifier whose weights, all of them, go on training; it stays as it is.
         validation: films and targets of other patients, for the thresholds.
         out: folder for the checkpoint and the finished classifier.
         note: what the films are, kept in the record, e.g. ``simulated, one anatomy, 1600 virtual patients``.
         device: torch device.
 
     Raises:
-        InputError: films, targets and labels do not fit together.
+        InputError: films, targets and labels do not fit together, or not to ``start``.
         RunError: ``out`` holds a training with other settings or films.
     """
     import torch
@@ -110,22 +113,27 @@ def train(
     if config.precision not in ("bf16", "fp32"):
         raise unknown_choice("precision", config.precision, ["bf16", "fp32"])
     size = config.image_size_px or backbone_named(config.backbone).image_size_px
+    if start is not None:
+        _check_start(start, config.backbone, size, labels)
     pixels = load_films(films, size)
-    identity = fingerprint(asdict(config), labels, pixels, targets)
+    weights = [] if start is None else [x.cpu().numpy() for x in start.network.state_dict().values()]
+    identity = fingerprint(asdict(config), labels, pixels, targets, *weights)
     if out is not None and (finished := load_finished(out, identity, device)):
         return finished
 
-    mean, std = normalisation(config.backbone) or (
-        (float(pixels.mean() / 255),),
-        (float(pixels.std() / 255),),
-    )
-    network = build_network(
-        config.backbone,
-        len(labels),
-        seed=derive_seed("classifier", config.seed),
-        pretrained=config.pretrained,
-        weights=config.weights,
-    ).to(device, memory_format=torch.channels_last)
+    if start is None:
+        own = (float(pixels.mean() / 255),), (float(pixels.std() / 255),)
+        mean, std = normalisation(config.backbone) or own
+        network = build_network(
+            config.backbone,
+            len(labels),
+            seed=derive_seed("classifier", config.seed),
+            pretrained=config.pretrained,
+            weights=config.weights,
+        )
+    else:
+        mean, std, network = start.record.mean, start.record.std, copy.deepcopy(start.network)
+    network = network.to(device, memory_format=torch.channels_last)
     losses = _fit(network, config, pixels, targets, (mean, std), device, out, identity)
     record = ClassifierRecord(
         backbone=config.backbone,
@@ -141,6 +149,7 @@ def train(
             "n_positive": (targets == 1).sum(0).tolist(),
             "n_unknown": np.isnan(targets).sum(0).tolist(),
             "loss_per_epoch": losses,
+            "before": None if start is None else dict(start.record.training),
             "fingerprint": identity,
         },
     )
@@ -231,6 +240,15 @@ def checked_targets(films: Films, targets: np.ndarray, labels: Sequence[str]) ->
             f"film {row}: {labels[column]} is {targets[row, column]:g}; expected 0, 1 or NaN (unknown)."
         )
     return targets
+
+
+def _check_start(start: Classifier, backbone: str, size: int, labels: Sequence[str]) -> None:
+    there = (start.record.backbone, start.record.image_size_px, start.labels)
+    if there != (backbone, size, tuple(labels)):
+        raise InputError(
+            f"the classifier to start from is a {there[0]} of {there[1]} px for {', '.join(there[2])}; asked for is "
+            f"a {backbone} of {size} px for {', '.join(labels)}. Give both the same backbone, size and labels."
+        )
 
 
 def _fit(network, config: TrainingConfig, pixels, targets, statistics, device, out, identity) -> list[float]:

@@ -39,6 +39,7 @@ COMMANDS = {
         "evaluate": "classifiers:app",
         "evaluate samples": "samples:evaluate_samples",
         "stress": "stress:app",
+        "recipes": "recipes:app",
         "readers": "readers:app",
     },
     "Look": {

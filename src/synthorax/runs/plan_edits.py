@@ -25,7 +25,8 @@ from synthorax.studies.tables import read_table
 
 EDITS, FILMS = "edits", "films"
 #: Columns of a table of prompts that go into the films' metadata, where they have the metadata's types.
-CARRIED = ("study_id", "patient_id", "concepts_after", "concepts_unknown", "labels_after")
+CARRIED = ("study_id", "patient_id", "source_image_id", "concepts_before", "concepts_after", "concepts_unknown",
+           "labels_after", "perturbation_type")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -185,6 +186,8 @@ def read_prompt_rows(prompts: Path, limit: int | None = None) -> list[tuple[str,
         table = read_table(prompts)
         if "prompt" not in table.columns:
             raise InputError(f"{prompts} has no column 'prompt'; it has {', '.join(table.columns)}.")
+        if set(PLAN) <= set(table.columns):  # a plan's image is the film that the words were taken from
+            table = table.rename({"image_id": "source_image_id"})
         said = table.drop_nulls("prompt")
         kept = said.select(name for name in CARRIED if said.schema.get(name) == METADATA[name])
         rows = list(zip(map(str, said["prompt"]), kept.to_dicts() or [{}] * said.height, strict=True))

@@ -11,6 +11,16 @@ from synthorax.errors import InputError, unknown_choice
 C = TypeVar("C", bound=BaseModel)
 
 
+def shipped_recipes() -> dict[str, tuple[str, str]]:
+    """Name -> the command that takes it, and what it is (the file's first comment line)."""
+    found = {}
+    for path in sorted(Path(__file__).parent.glob("*.yaml")):
+        first = path.read_text().splitlines()[0].removeprefix("# ")
+        kind = "autoencoder" if path.stem.endswith("autoencoder") else "diffusion"
+        found[path.stem] = f"train {kind}", first
+    return found
+
+
 def read_recipe(name: str, kind: type[C]) -> C:
     """Read a shipped recipe by name or a YAML file by path.
 

@@ -1,0 +1,279 @@
+"""What a protocol trains and tests on: real films by split, synthetic films by arm, and what is kept out of them.
+
+No synthetic film that was made from a patient of validation or test is trained on: it is left out and counted, since
+such a dataset is usually made of a whole manifest and the rest of it is good.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from synthorax.classifiers.examples import Examples, read_examples
+from synthorax.concepts import ConceptVector, Vocabulary, read_concepts
+from synthorax.dataset import read_metadata
+from synthorax.errors import InputError, unknown_choice
+from synthorax.seeds import derive_seed
+from synthorax.studies import read_manifest
+
+VALIDATION_SPLITS = ("validation", "validate", "val")
+KEPT, TRAIN = "kept", "train"
+
+
+@dataclass(frozen=True)
+class Arm:
+    """Synthetic films of one method; ``frame`` has a metadata row each, with its ``folder``."""
+
+    examples: Examples
+    frame: pl.DataFrame
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """Real films and the synthetic ones that may be trained on.
+
+    Attributes:
+        real: train, validation and test films, undersampled where asked for.
+        arms: method -> its films, of training patients alone.
+        sites: image_id -> site, where the manifest has such a column.
+        outcomes: a row for each folder, arm and outcome of synthetic films: ``folder, arm, outcome, n``.
+        counts: what happened to the real films, in words, with numbers.
+        is_simulated: every real film is a virtual patient's.
+        vocabulary: that of the concept table.
+    """
+
+    real: Examples
+    arms: Mapping[str, Arm]
+    sites: Mapping[str, str | None]
+    outcomes: pl.DataFrame
+    counts: Mapping[str, int]
+    is_simulated: bool
+    vocabulary: Vocabulary
+    concepts: Examples = field(repr=False)
+
+    @property
+    def train(self) -> Examples:
+        return self.real.split(TRAIN)
+
+    @property
+    def validation(self) -> Examples:
+        return self.real.split("validation")
+
+    @property
+    def test(self) -> Examples:
+        return self.real.split("test")
+
+
+def read_cohort(
+    studies: Path,
+    concepts: Path,
+    synthetic: Sequence[str],
+    *,
+    normal_ratio: float | None = None,
+    site_column: str | None = None,
+) -> Cohort:
+    """Read and join everything.
+
+    Args:
+        studies: manifest; where no film is of a validation split, one training patient in nine becomes it.
+        concepts: its concept table.
+        synthetic: dataset folders, or ``NAME=FOLDER`` to name the arm; otherwise the method does.
+        normal_ratio: films without any label are kept up to so many times the most frequent label's, in each split.
+        site_column: the manifest's column of the site.
+
+    Raises:
+        InputError: a table does not fit, a split is empty, or a synthetic film's labels are not what the rules
+            derive from its concepts.
+    """
+    everything = _with_validation(read_examples(studies, concepts))
+    manifest = read_manifest(studies)
+    if site_column is not None and site_column not in manifest.columns:
+        raise unknown_choice("films.site_column", site_column, manifest.columns)
+    vocabulary = read_concepts(concepts)[1]
+    real = _undersampled(everything, normal_ratio)
+    for split in (TRAIN, "validation", "test"):
+        if not len(real.split(split)):
+            raise InputError(
+                f"{studies} has no film of the split {split!r}; a protocol needs train and test."
+            )
+    arms, outcomes = read_arms(synthetic, everything, vocabulary)
+    return Cohort(
+        real=real,
+        arms=arms,
+        sites=dict(zip(manifest["image_id"], manifest[site_column], strict=True)) if site_column else {},
+        outcomes=outcomes,
+        counts={
+            "films in the manifest": len(everything),
+            "left out by undersampling films without findings": len(everything) - len(real),
+            **{f"{split} films": len(real.split(split)) for split in (TRAIN, "validation", "test")},
+            **{f"{split} patients": len({*real.split(split).patient_ids}) for split in (TRAIN, "validation", "test")},
+        },
+        is_simulated=bool((manifest["source"] == "phantom").fill_null(False).all()),
+        vocabulary=vocabulary,
+        concepts=_with_validation(read_examples(studies, concepts, "concepts")),
+    )  # fmt: skip
+
+
+def read_arms(
+    folders: Sequence[str], real: Examples, vocabulary: Vocabulary
+) -> tuple[dict[str, Arm], pl.DataFrame]:
+    """Synthetic films by arm; which are left out, and why, is counted in the table beside them.
+
+    Args:
+        folders: as in :func:`read_cohort`.
+        real: all real films with their splits, before any undersampling.
+        vocabulary: derives a film's labels from its concepts.
+    """
+    split_of_patient = dict(zip(real.patient_ids, real.splits, strict=True))
+    patient_of_image = dict(zip(real.image_ids, real.patient_ids, strict=True))
+    kept: dict[str, list[dict]] = {}
+    outcomes: Counter[tuple[str, str, str]] = Counter()
+    for word in folders:
+        name, equals, place = word.rpartition("=")
+        folder = Path(place)
+        for row in read_metadata(folder).iter_rows(named=True):
+            arm = name if equals else arm_of(row)
+            patient = patient_of_image.get(row["source_image_id"], row["patient_id"])
+            outcome = _outcome(row, split_of_patient.get(patient), patient)
+            outcomes[str(folder), arm, outcome] += 1
+            if outcome == KEPT:
+                targets = synthetic_targets(row, real.labels, vocabulary, folder)
+                kept.setdefault(arm, []).append({**row, "patient_id": patient, "folder": str(folder), "targets": targets})  # fmt: skip
+    table = pl.DataFrame(
+        [(*key, n) for key, n in outcomes.items()],
+        schema={"folder": pl.String, "arm": pl.String, "outcome": pl.String, "n": pl.Int64},
+        orient="row",
+    )
+    if folders and not kept:
+        said = "; ".join(f"{n} {outcome}" for (_, _, outcome), n in outcomes.items()) or "it is empty"
+        raise InputError(f"no synthetic film of {', '.join(folders)} may be trained on: {said}.")
+    return {arm: _arm(rows, real.labels) for arm, rows in kept.items()}, table
+
+
+def arm_of(row: Mapping) -> str:
+    """CARS's edits, CoRPA's whole films, sham edits; edits by another method than RadEdit's say so."""
+    if row["perturbation_type"] == "sham":
+        return "sham"
+    if row["method"] == "text-to-image":
+        return "CoRPA"
+    return "CARS" if row["method"] in ("radedit", None) else f"CARS by {row['method']}"
+
+
+def synthetic_targets(
+    row: Mapping, labels: Sequence[str], vocabulary: Vocabulary, folder: Path
+) -> list[float]:
+    """A film's labels by the rules of real films: 1, 0, or NaN where unknown concepts leave it open.
+
+    Raises:
+        InputError: ``labels_after`` says something else than the rules.
+    """
+    if row["concepts_after"] is None:
+        return [float(label in row["labels_after"]) for label in labels]
+    if strange := sorted({*row["concepts_after"], *(row["concepts_unknown"] or [])} - {*vocabulary.concepts}):
+        raise InputError(
+            f"{folder}: {row['file_name']} has the concept {strange[0]!r}, which vocabulary {vocabulary.name!r} has not. "
+            "Annotate the real films with the vocabulary that the plan was made with."
+        )
+    vector = ConceptVector(frozenset(row["concepts_after"]), frozenset(row["concepts_unknown"] or ()))
+    derived = vocabulary.labels_of(vector)
+    true = {label for label in labels if derived[label]}
+    if row["labels_after"] is not None and true != {*row["labels_after"]} & {*labels}:
+        raise InputError(
+            f"{folder}: {row['file_name']} says {', '.join(row['labels_after']) or 'no label'}, but its concepts give "
+            f"{', '.join(sorted(true)) or 'none'} under vocabulary {vocabulary.name!r}. Annotate the real films with the "
+            "vocabulary and policy that the plan was made with."
+        )
+    return [np.nan if derived[label] is None else float(bool(derived[label])) for label in labels]
+
+
+def some(films: Examples, n: int, *seed: object) -> Examples:
+    """``n`` films in an order that seed and image_id decide, so that fewer are among more."""
+    order = sorted(range(len(films)), key=lambda row: (derive_seed("some", *seed, films.image_ids[row]), row))
+    chosen = set(order[:n])
+    return films.where([row in chosen for row in range(len(films))])
+
+
+def some_patients(films: Examples, fraction: float, *seed: object) -> Examples:
+    """Whole patients, in an order that the seed decides, until the fraction of films is reached; at least one."""
+    wanted = max(1, round(fraction * len(films)))
+    chosen: set[str] = set()
+    n = 0
+    sizes = Counter(films.patient_ids)
+    for patient in sorted(sizes, key=lambda patient: (derive_seed("patients", *seed, patient), patient)):
+        if n >= wanted:
+            break
+        chosen.add(patient)
+        n += sizes[patient]
+    return films.where([patient in chosen for patient in films.patient_ids])
+
+
+def some_of_each(films: Examples, n: int, *seed: object) -> Examples:
+    """``n`` films that show each label, and ``n`` that show none, as far as there are so many."""
+    order = sorted(range(len(films)), key=lambda row: derive_seed("shots", *seed, films.image_ids[row]))
+    shown = np.column_stack([films.targets == 1, is_normal(films)])
+    chosen = {row for column in shown.T for row in [row for row in order if column[row]][:n]}
+    return films.where([row in chosen for row in range(len(films))])
+
+
+def is_normal(films: Examples) -> np.ndarray:
+    """``(N,)`` whether every label is known to be absent: No Relevant Finding."""
+    return (films.targets == 0).all(axis=1)
+
+
+def _outcome(row: Mapping, split: str | None, patient: str | None) -> str:
+    """What becomes of a synthetic film."""
+    if row["is_valid"] is False:
+        return "left out: not valid (score or review)"
+    if split in ("validation", "test"):
+        return f"left out: made from a patient of {split}"
+    if split is None and patient is not None:
+        return "left out: its source is not among the real films"
+    if row["concepts_after"] is None and row["labels_after"] is None:
+        return "left out: no labels"
+    return KEPT
+
+
+def _arm(rows: list[dict], labels: tuple[str, ...]) -> Arm:
+    frame = pl.DataFrame(
+        [{key: value for key, value in row.items() if key != "targets"} for row in rows],
+        infer_schema_length=None,
+    )
+    patients = [row["patient_id"] or f"{row['folder']}/{row['file_name']}" for row in rows]
+    examples = Examples(
+        labels=labels,
+        paths=tuple(str(Path(row["folder"]) / row["file_name"]) for row in rows),
+        targets=np.array([row["targets"] for row in rows], np.float32),
+        image_ids=tuple(f"{row['folder']}/{row['file_name']}" for row in rows),
+        patient_ids=tuple(patients),
+        splits=(TRAIN,) * len(rows),
+    )
+    return Arm(examples, frame)
+
+
+def _with_validation(films: Examples) -> Examples:
+    """One name for the validation split; where there is none, one training patient in nine becomes it."""
+    splits: Iterable[str] = ("validation" if split in VALIDATION_SPLITS else split for split in films.splits)
+    splits = list(splits)
+    if "validation" not in splits:
+        splits = [
+            "validation" if split == TRAIN and derive_seed("validation", patient) % 9 == 0 else split
+            for split, patient in zip(splits, films.patient_ids, strict=True)
+        ]
+    return replace(films, splits=tuple(splits))
+
+
+def _undersampled(films: Examples, ratio: float | None) -> Examples:
+    """CARS section 2: films without findings at most ``ratio`` times the most frequent label's, split by split."""
+    if ratio is None:
+        return films
+    keep = ~is_normal(films)
+    for split in {*films.splits}:
+        rows = np.flatnonzero(np.array([name == split for name in films.splits]))
+        limit = round(ratio * (films.targets[rows] == 1).sum(axis=0).max())
+        normal = [films.image_ids[row] for row in rows if not keep[row]]
+        taken = set(sorted(normal, key=lambda image_id: derive_seed("undersample", image_id))[:limit])
+        keep[rows] |= [films.image_ids[row] in taken for row in rows]
+    return films.where(keep.tolist())

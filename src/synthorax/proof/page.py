@@ -1,0 +1,127 @@
+"""All tables of a protocol on one page, with what was left out, the values and their sources, and provenance."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import polars as pl
+
+from synthorax import __version__
+from synthorax.files import atomic
+from synthorax.proof.cars import NAMES
+from synthorax.proof.cohort import KEPT, Cohort
+from synthorax.proof.figures import COMPARED, LEVEL, smallest_holm
+from synthorax.proof.recipe import Recipe
+from synthorax.proof.tables import Table, mean_of, number, signed, spread
+
+
+def write_page(
+    folder: Path, recipe: Recipe, cohort: Cohort, tables: Sequence[Table], comparisons: pl.DataFrame,
+    differences: pl.DataFrame, provenance: Mapping[str, Any], n_resamples: int,
+) -> Path:  # fmt: skip
+    """Write ``tables.html``, self-contained."""
+    loaders = [
+        jinja2.PackageLoader("synthorax.proof"),
+        jinja2.PackageLoader("synthorax.runs"),
+    ]  # the runs' style
+    environment = jinja2.Environment(
+        loader=jinja2.ChoiceLoader(loaders), autoescape=True, undefined=jinja2.StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    page = environment.get_template("tables.html").render(
+        recipe=recipe, cohort=cohort, tables=tables, by_seed=seed_table(differences), provenance=provenance,
+        notes=notes(cohort, comparisons, n_resamples, recipe), is_bold=lambda cell: cell.startswith("**"),
+        outcomes=cohort.outcomes.sort("arm", pl.col("outcome") != KEPT, "outcome").rows(), version=__version__,
+    )  # fmt: skip
+    path = folder / "tables.html"
+    with atomic(path) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+    return path
+
+
+def notes(cohort: Cohort, comparisons: pl.DataFrame, n_resamples: int, recipe: Recipe) -> list[str]:
+    """How much the figures can carry, from the figures."""
+    said = []
+    if cohort.is_simulated:
+        said.append("Virtual patients, one anatomy: nothing here supports a claim about clinical accuracy.")
+    changed = [
+        f"{section}.{key}" for section, key, value in recipe.rows() if value.source in ("--set", "scale tiny")
+    ]
+    if changed:
+        said.append(f"Values that are not the recipe's own: {', '.join(changed)}.")
+    n = comparisons.height
+    for metric in COMPARED:
+        frame = comparisons.filter(metric=metric)
+        detectable = frame["detectable"].median()
+        if frame.height and detectable is not None:
+            said.append(
+                f"Power, {NAMES[metric]}: with {frame['n_patients'].min()} test patients a true difference below "
+                f"{detectable:.3f} (median of {frame.height} comparisons) would be missed in more than one test of five."
+            )
+    floor = smallest_holm(n, n_resamples)
+    if floor >= LEVEL:
+        said.append(
+            f"{n} comparisons and {n_resamples} resamples: no adjusted p-value can fall below {min(floor, 1):.2f}. Raise "
+            "measuring.n_resamples before reading that column."
+        )
+    seeds = len(recipe.values("grid")["seeds"])
+    if seeds < 6:
+        said.append(
+            f"{seeds} seed{'s' if seeds > 1 else ''}: a Wilcoxon test over seeds is given from six up; below, every seed's value is."
+        )
+    return said
+
+
+def estimate_table(estimates: pl.DataFrame) -> Table:
+    """Macro figures of every arm, mean and deviation over seeds."""
+    rows = []
+    keys = ["test", "backbone", "arm"]
+    macro = estimates.filter(label="macro")
+    for test, backbone, arm in macro.select(keys).unique(maintain_order=True).iter_rows():
+        part = macro.filter(test=test, backbone=backbone, arm=arm)
+        films = part["n_films"].unique().sort().to_list()
+        cells = []
+        for metric in COMPARED:
+            values = part.filter(metric=metric)["estimate"]
+            mean = mean_of(values)
+            cells.append(spread(mean, values.std() if mean is not None else None))  # type: ignore[arg-type]
+        shown = f"{films[0]}" if len(films) == 1 else f"{films[0]} to {films[-1]}"
+        rows.append((test, backbone, arm, shown, *cells))
+    heads = ("tested on", "backbone", "arm", "trained on", *(NAMES[metric] for metric in COMPARED))
+    note = "Mean ± sd over seeds, macro over labels; 'trained on': films. Intervals by patient and single labels: estimates.csv."
+    return Table("figures", "Every arm", heads, tuple(rows), note, n_heads=3)
+
+
+def comparison_table(comparisons: pl.DataFrame) -> Table:
+    """Every arm against its reference, over all seeds."""
+    rows = []
+    for row in comparisons.iter_rows(named=True):
+        verdict = row["verdict"] if row["verdict"] == "no difference shown" else f"**{row['verdict']}**"
+        rows.append(
+            (
+                row["test"], row["backbone"], row["arm"], row["against"], NAMES[row["metric"]], signed(row["difference"]),
+                f"{signed(row['ci_low'])} to {signed(row['ci_high'])}", "  ".join(map(signed, row["by_seed"])), number(row["sd"]),
+                number(row["p_value"]), number(row["p_holm"]), number(row["p_wilcoxon"]), number(row["detectable"]), verdict,
+            )
+        )  # fmt: skip
+    heads = ("tested on", "backbone", "arm", "against", "metric", "difference", "95 % interval", "each seed", "sd", "p", "p (Holm)", "p (Wilcoxon)", "detectable", "verdict")  # fmt: skip
+    note = (
+        f"Mean over seeds; interval and p: paired bootstrap over patients, the same resamples for all. p (Holm): adjusted "
+        f"for the {comparisons.height} comparisons of this table. Wilcoxon: over seeds, from six up. Detectable: the true "
+        "difference that four such tests of five would find. The verdict is the interval's, not adjusted."
+    )
+    return Table("differences_over_seeds", "Differences", heads, tuple(rows), note, n_heads=5)
+
+
+def seed_table(differences: pl.DataFrame) -> Table:
+    """The same seed by seed."""
+    rows = [
+        (
+            row["test"], row["backbone"], row["arm"], row["against"], NAMES[row["metric"]], str(row["seed"]), signed(row["difference"]),
+            f"{signed(row['ci_low'])} to {signed(row['ci_high'])}", number(row["p_value"]),
+        )
+        for row in differences.iter_rows(named=True)
+    ]  # fmt: skip
+    heads = ("tested on", "backbone", "arm", "against", "metric", "seed", "difference", "95 % interval", "p")
+    return Table("differences", "Differences, seed by seed", heads, tuple(rows), "Paired bootstrap over patients.", n_heads=6)  # fmt: skip
