@@ -7,11 +7,14 @@ import pytest
 
 from synthorax.classifiers import metrics
 from synthorax.classifiers.statistics import (
+    bootstrap,
     bootstrap_difference,
     bootstrap_interval,
     delong,
+    holm,
     over_seeds,
     patient_resamples,
+    smallest_detectable,
 )
 from synthorax.errors import InputError
 
@@ -144,3 +147,26 @@ def test_wilcoxon_only_from_six_seeds():
 def test_messages(call, message):
     with pytest.raises(InputError, match=message):
         call()
+
+
+def test_holm_agrees_with_statsmodels_and_leaves_undefined_ones_out():
+    from statsmodels.stats.multitest import multipletests
+
+    p = np.random.default_rng(0).random(40) ** 3
+    assert holm(p) == pytest.approx(multipletests(p, method="holm")[1])
+    assert holm([0.01, float("nan"), 0.04, 0.03]) == pytest.approx(
+        [0.03, float("nan"), 0.06, 0.06], nan_ok=True
+    )
+    assert len(holm([])) == 0
+
+
+def test_smallest_detectable_is_found_in_four_tests_of_five():
+    draw = np.random.default_rng(1)
+    n, sigma = 100, 2.0
+    values = draw.normal(size=n) * sigma
+    found = smallest_detectable(
+        bootstrap(partial(weighted_mean, values), [str(i) for i in range(n)], n_resamples=4000)
+    )
+    assert found == pytest.approx((1.96 + 0.8416) * values.std() / np.sqrt(n), rel=0.05)
+    means = draw.normal(found, values.std() / np.sqrt(n), size=20_000)
+    assert (np.abs(means) > 1.96 * values.std() / np.sqrt(n)).mean() == pytest.approx(0.8, abs=0.04)

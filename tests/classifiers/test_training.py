@@ -134,6 +134,26 @@ def test_resume_equals_uninterrupted(tmp_path, monkeypatch, precision, stop_afte
         train(replace(config, learning_rate=1.0), films, y, LABELS, out=tmp_path)
 
 
+def test_training_goes_on_from_a_given_classifier(trained, tmp_path):
+    start, _ = trained
+    films, targets = draw_films(24, 5)
+    before = {name: x.clone() for name, x in weights_of(start).items()}
+    still = train(replace(TINY, epochs=1, learning_rate=0.0), films, targets, LABELS, start=start)
+    learned = [name for name, _ in start.network.named_parameters()]
+    assert all(torch.equal(weights_of(still)[name], before[name]) for name in learned)
+    assert (still.record.mean, still.record.std) == (start.record.mean, start.record.std)
+    moved = train(replace(TINY, epochs=1), films, targets, LABELS, start=start, out=tmp_path)
+    assert not any(torch.equal(weights_of(moved)[name], before[name]) for name in learned[:3])
+    assert all(torch.equal(x, before[name]) for name, x in weights_of(start).items()), "the given one stays"
+    assert_same(train(replace(TINY, epochs=1), films, targets, LABELS, start=start, out=tmp_path), moved)
+    with pytest.raises(RunError, match="other settings, labels or films"):
+        train(replace(TINY, epochs=1), films, targets, LABELS, start=moved, out=tmp_path)
+    with pytest.raises(
+        InputError, match="start from is a small of 32 px for spot, band; asked for is a small of 64 px"
+    ):
+        train(replace(TINY, image_size_px=64), films, targets, LABELS, start=start)
+
+
 def test_a_checkpoint_of_other_films_is_refused(tmp_path, monkeypatch):
     films, y = draw_films(16, 6)
     config = replace(TINY, epochs=2, checkpoint_every_s=0.0)

@@ -69,6 +69,7 @@ def arrow(value: float | None, is_bold: bool = False) -> str:
     """A change as CARS prints it."""
     if value is None:
         return MISSING
+    value = round(value, 3)
     sign = UP if value > 0 else DOWN if value < 0 else ""
     text = f"{sign} {abs(value):.3f}".strip()
     return f"**{text}**" if is_bold else text

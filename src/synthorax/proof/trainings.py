@@ -94,6 +94,12 @@ def few_shot(recipe: Recipe, cohort: Cohort, backbone: str, seed: int) -> list[T
 def unseen_sites(recipe: Recipe, cohort: Cohort, backbone: str, seed: int) -> list[Training]:
     """Real films of the other sites alone, with synthetic films mixed in, and after synthetic films (RoentGen-v2)."""
     sites = sorted({site for site in cohort.sites.values() if site is not None})
+    column = recipe.values("films")["site_column"]
+    if len(sites) < 2:
+        raise InputError(
+            f"the manifest's column {column!r} names {len(sites)} site; a protocol of unseen sites needs two or more. "
+            "Put the manifests of several sets together, or name another column by --set films.site_column=..."
+        )
     given = recipe.values("films")["held_out_sites"]
     if unknown := sorted({*(given or ())} - {*sites}):
         raise InputError(

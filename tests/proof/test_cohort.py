@@ -1,0 +1,173 @@
+"""Who may be trained on: nobody's synthetic film of validation or test, and no more normals than CARS takes."""
+
+import shutil
+
+import numpy as np
+import polars as pl
+import pytest
+
+from synthorax.classifiers.examples import Examples
+from synthorax.dataset import read_metadata, write_metadata
+from synthorax.errors import InputError
+from synthorax.proof.cohort import _undersampled, read_cohort, some, some_of_each, some_patients
+from synthorax.proof.recipe import read_recipe
+from synthorax.proof.tiny import N_FILMS, N_FORBIDDEN
+from synthorax.proof.trainings import PROTOCOLS
+
+
+@pytest.fixture(scope="module")
+def cohort(inputs):
+    studies, concepts, synthetic = inputs
+    return read_cohort(studies, concepts, synthetic, site_column="site")
+
+
+def films_of(targets, splits=None, patients=None) -> Examples:
+    n = len(targets)
+    names = tuple(f"i{row}" for row in range(n))
+    return Examples(("a", "b"), names, np.asarray(targets, np.float32), names, tuple(patients or names), tuple(splits or ["train"] * n))  # fmt: skip
+
+
+def test_films_of_other_splits_are_left_out_and_counted(cohort, inputs):
+    for arm in ("CARS", "CoRPA"):
+        kept = {row[2]: row[3] for row in cohort.outcomes.rows() if row[1] == arm}
+        assert kept.pop("kept") == N_FILMS == len(cohort.arms[arm].examples)
+        assert sum(kept.values()) == N_FORBIDDEN
+        assert set(kept) <= {
+            "left out: made from a patient of validation",
+            "left out: made from a patient of test",
+        }
+    for protocol in PROTOCOLS:
+        recipe = read_recipe(protocol).at_scale("tiny")
+        for training in PROTOCOLS[protocol](recipe, cohort, "small", 0):
+            tested = {patient for films in training.tests.values() for patient in films.patient_ids}
+            apart = tested | {*training.validation.patient_ids}
+            assert len(training.films) and not apart & {*training.films.patient_ids}, training.name
+
+
+def test_what_else_is_left_out(inputs, tmp_path):
+    studies, concepts, (cars, _) = inputs
+    shutil.copytree(cars, tmp_path / "edits")
+    frame = read_metadata(cars)
+    train = {*pl.read_parquet(studies).filter(split="train")["image_id"]}
+    rows = [i for i, image_id in enumerate(frame["source_image_id"]) if image_id in train]
+    row = pl.int_range(pl.len())
+    write_metadata(
+        frame.with_columns(
+            is_valid=pl.when(row == rows[0]).then(False).otherwise("is_valid"),
+            source_image_id=pl.when(row == rows[1]).then(pl.lit("stranger")).when(row == rows[2]).then(None).otherwise("source_image_id"),
+            patient_id=pl.when(row == rows[1]).then(pl.lit("stranger")).when(row == rows[2]).then(None).otherwise("patient_id"),
+            concepts_after=pl.when(row == rows[3]).then(None).otherwise("concepts_after"),
+            labels_after=pl.when(row == rows[3]).then(None).otherwise("labels_after"),
+        ),
+        tmp_path / "edits",
+    )  # fmt: skip
+    cohort = read_cohort(studies, concepts, [f"mine={tmp_path / 'edits'}"])
+    outcomes = {outcome: n for _, arm, outcome, n in cohort.outcomes.rows() if arm == "mine"}
+    assert outcomes["left out: not valid (score or review)"] == 1
+    assert outcomes["left out: its source is not among the real films"] == 1
+    assert outcomes["left out: no labels"] == 1
+    assert outcomes["kept"] == N_FILMS - 3, "a film without any source has no patient that could be tested"
+
+
+def test_labels_are_what_the_rules_derive(cohort, inputs, tmp_path):
+    studies, concepts, (cars, _) = inputs
+    arm = cohort.arms["CARS"]
+    for row, targets in zip(arm.frame.iter_rows(named=True), arm.examples.targets, strict=True):
+        assert {arm.examples.labels[i] for i in np.flatnonzero(targets == 1)} == {*row["labels_after"]} & {
+            *arm.examples.labels
+        }
+    frame = read_metadata(cars)
+    write_metadata(frame.with_columns(labels_after=pl.lit(["Cardiomegaly"])), tmp_path)
+    with pytest.raises(
+        InputError, match=r"says Cardiomegaly, but its concepts give .* under vocabulary 'corpa'"
+    ):
+        read_cohort(studies, concepts, [str(tmp_path)])
+
+
+def test_no_film_is_left(inputs, tmp_path):
+    studies, concepts, (cars, _) = inputs
+    write_metadata(read_metadata(cars).with_columns(is_valid=pl.lit(False)), tmp_path)
+    with pytest.raises(InputError, match=r"may be trained on: 4[0-9]? left out: not valid"):
+        read_cohort(studies, concepts, [str(tmp_path)])
+
+
+def test_normals_are_at_most_twice_the_largest_class_in_each_split():
+    train = [[0, 0]] * 20 + [[1, 0]] * 3 + [[1, 1]] * 2 + [[np.nan, 0]]
+    test = [[0, 0]] * 4 + [[0, 1]] * 3
+    films = films_of(train + test, ["train"] * len(train) + ["test"] * len(test))
+    kept = _undersampled(films, 2)
+    assert len(kept.split("train")) == 2 * 5 + 5 + 1, "a film with an unknown label is no normal"
+    assert len(kept.split("test")) == len(test), "fewer than the limit: all stay"
+    assert _undersampled(films, 2).image_ids == kept.image_ids
+    assert len(_undersampled(films, None)) == len(films)
+
+
+def test_smaller_draws_lie_within_larger_ones():
+    films = films_of([[i % 2, i % 3 == 0] for i in range(60)], patients=[f"p{i // 3}" for i in range(60)])
+    for draw, amounts in ((some, (5, 20)), (some_patients, (0.1, 0.5)), (some_of_each, (1, 5))):
+        small, large = (draw(films, amount, 7) for amount in amounts)
+        assert {*small.image_ids} < {*large.image_ids}
+        assert draw(films, amounts[0], 8).image_ids != small.image_ids
+    tenth = some_patients(films, 0.1, 7)
+    assert len(tenth) == 6 and len({*tenth.patient_ids}) == 2, "whole patients"
+    assert len(some_patients(films, 0.001, 7)) == 3, "at least one patient"
+    assert len(some_of_each(films, 1, 7)) <= 3
+
+
+def test_arms_of_the_protocols(cohort, monkeypatch):
+    def names(protocol):
+        return [t.name for t in PROTOCOLS[protocol](read_recipe(protocol), cohort, "densenet121", 0)]
+
+    assert names("cars-paper") == ["baseline", "CARS", "CoRPA"]
+    assert names("mix") == [
+        "real",
+        "real + 1 x CARS",
+        "real + 2 x CARS",
+        "real + 1 x CoRPA",
+        "real + 2 x CoRPA",
+    ]
+    monkeypatch.setattr("synthorax.proof.trainings.has_weights", lambda name: True)
+    pretrain = PROTOCOLS["pretrain"](read_recipe("pretrain"), cohort, "densenet121", 0)
+    assert [t.name for t in pretrain][:7] == [
+        "CARS alone", "CoRPA alone", "1 % from scratch", "1 % from ImageNet", "1 % after CARS", "1 % after CoRPA", "10 % from scratch",
+    ]  # fmt: skip
+    by_name = {t.name: t for t in pretrain}
+    assert len(pretrain) == 2 + 6 * 4 and by_name["100 % after CARS"].start == "CARS alone"
+    assert (
+        by_name["1 % after CARS"].against == "1 % from ImageNet"
+        and by_name["1 % from ImageNet"].config.pretrained
+    )
+    monkeypatch.setattr("synthorax.proof.trainings.has_weights", lambda name: False)
+    assert not [name for name in names("few-shot") if "ImageNet" in name]
+    unseen = PROTOCOLS["unseen-sites"](read_recipe("unseen-sites"), cohort, "densenet121", 0)
+    assert {test for t in unseen for test in t.tests} == {"public", "mixed"}
+    for training in unseen:
+        for site, films in training.tests.items():
+            assert {cohort.sites[image_id] for image_id in films.image_ids} == {site}
+            assert site not in {cohort.sites.get(image_id) for image_id in training.films.image_ids}
+
+
+def test_too_few_synthetic_films_are_refused(cohort):
+    recipe = read_recipe("mix").with_values({"films.multiples": [0, 50]}, "--set")
+    with pytest.raises(
+        InputError, match=r"k = 50 needs 800 CARS films for 16 real ones; 36 may be trained on"
+    ):
+        PROTOCOLS["mix"](recipe, cohort, "small", 0)
+
+
+def test_sites_that_are_not_there(cohort, inputs):
+    studies, concepts, synthetic = inputs
+    recipe = read_recipe("unseen-sites")
+    with pytest.raises(
+        InputError, match=r"films\.held_out_sites names 'Mars'; the manifest's sites are mixed, public"
+    ):
+        PROTOCOLS["unseen-sites"](
+            recipe.with_values({"films.held_out_sites": ["Mars"]}, "--set"), cohort, "small", 0
+        )
+    with pytest.raises(
+        InputError, match=r"films.site_column is 'sight'; expected one of .* Did you mean 'site'\?"
+    ):
+        read_cohort(studies, concepts, synthetic, site_column="sight")
+    alike = read_cohort(studies, concepts, synthetic, site_column="source")
+    with pytest.raises(InputError, match="the manifest's column 'source' names 1 site"):
+        PROTOCOLS["unseen-sites"](recipe, alike, "small", 0)
