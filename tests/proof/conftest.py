@@ -1,9 +1,9 @@
-"""The inputs of the tiny scale, made once: virtual patients of two sites, edits, whole films."""
+"""CARS's protocol from nothing, once a session; other tests take the virtual patients and edits that it made."""
 
 import pytest
 import torch
 
-from synthorax.proof.tiny import tiny_inputs
+from synthorax.cli import run
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -15,6 +15,19 @@ def one_thread():
 
 
 @pytest.fixture(scope="session")
-def inputs(tmp_path_factory):
+def cars(tmp_path_factory):
+    """The folder of ``recipes run cars-paper --scale tiny``."""
+    out = tmp_path_factory.mktemp("cars")
+    assert run(["recipes", "run", "cars-paper", "--scale", "tiny", "--out", str(out)]) == 0
+    return out
+
+
+@pytest.fixture(scope="session")
+def inputs(cars):
     """Manifest, concept table, and the folders of CARS's edits and CoRPA's films."""
-    return tiny_inputs(tmp_path_factory.mktemp("inputs"))
+    made = cars / "inputs"
+    return (
+        made / "studies.parquet",
+        made / "concepts.parquet",
+        [str(made / arm / "synthetic") for arm in ("cars", "corpa")],
+    )

@@ -26,6 +26,7 @@ def train_on_studies(
     out: Path | str,
     *,
     outputs: str = "labels",
+    start: Path | str | None = None,
     device: str = "cpu",
 ) -> Classifier:
     """Train on the split ``train``, fit thresholds on ``validation``; the same call resumes.
@@ -33,7 +34,8 @@ def train_on_studies(
     Args:
         config: how.
         studies, concepts, outputs: as in :func:`~.examples.read_examples`.
-        out: folder of the classifier; ``examples.parquet`` beside it says who was in which split.
+        out: folder of the classifier; ``examples.parquet`` beside it says who was in which split, of ``start`` too.
+        start: folder of a classifier whose weights go on training.
         device: torch device.
     """
     examples = read_examples(studies, concepts, outputs)
@@ -41,6 +43,8 @@ def train_on_studies(
     table = pl.DataFrame(
         {"image_id": examples.image_ids, "patient_id": examples.patient_ids, "split": examples.splits}
     )
+    if start is not None and (Path(start) / EXAMPLES).is_file():
+        table = pl.concat([table, pl.read_parquet(Path(start) / EXAMPLES)])
     with atomic(Path(out) / EXAMPLES) as temporary:
         table.write_parquet(temporary)
     return train(
@@ -48,6 +52,7 @@ def train_on_studies(
         fitted.paths,
         fitted.targets,
         fitted.labels,
+        start=None if start is None else Classifier.load(start, device),
         validation=(tuned.paths, tuned.targets) if len(tuned) else None,
         out=out,
         note=f"{len(fitted)} films of {len(set(fitted.patient_ids))} patients from {Path(studies).name}",

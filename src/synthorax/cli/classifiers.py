@@ -23,6 +23,9 @@ def train_classifier(
     concepts: Concepts,
     out: Annotated[Path, typer.Option(help="Folder of the classifier; the same command resumes there.")],
     outputs: Annotated[str, typer.Option(help="What it reads from films: labels or concepts.")] = "labels",
+    start: Annotated[
+        Path | None, typer.Option(help="Go on from this classifier's weights instead (fine-tuning).")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Of weights and order; else the config's.")] = None,
     device: Device = "cpu",
     dry_run: Annotated[
@@ -52,7 +55,7 @@ def train_classifier(
         examples = read_examples(studies, concepts, outputs).split("train")
         typer.echo(estimate_classifier(settings, len(examples), len(examples.labels), device))
         return
-    found = train_on_studies(settings, studies, concepts, out, outputs=outputs, device=device)
+    found = train_on_studies(settings, studies, concepts, out, outputs=outputs, start=start, device=device)
     value = found.record.training.get("validation_macro_auroc")
     typer.echo(f"{out}: {len(found.labels)} outputs, validation macro AUROC {_figure(value)}")
 

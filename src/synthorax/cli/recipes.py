@@ -1,6 +1,5 @@
 """``synthorax recipes``: the papers' protocols, value by value, and run."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -88,8 +87,23 @@ def run(
             )
         typer.echo(estimate_recipe(recipe, studies, concepts, synthetic or [], device))
         return
-    page = run_recipe(
-        recipe, out, studies=studies, concepts=concepts, synthetic=synthetic or [], reader=reader, device=device,
-        command=f"synthorax {' '.join(sys.argv[1:])}",
+    options = {
+        "--studies": [studies],
+        "--concepts": [concepts],
+        "--synthetic": synthetic,
+        "--set": given,
+        "--reader": [reader],
+    }
+    said = [
+        f"{option} {value}"
+        for option, values in options.items()
+        for value in values or []
+        if value is not None
+    ]
+    command = " ".join(["synthorax recipes run", name, "--scale", scale, *said, "--out", str(out)])
+    typer.echo(
+        run_recipe(
+            recipe, out, studies=studies, concepts=concepts, synthetic=synthetic or [], reader=reader, device=device,
+            command=command,
+        )
     )  # fmt: skip
-    typer.echo(page)
