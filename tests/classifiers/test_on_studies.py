@@ -83,6 +83,16 @@ def test_train_and_evaluate_commands(tables, tmp_path):
     assert set(pl.read_csv(tmp_path / "figures" / "comparison.csv")["metric"]) == {
         *("auroc", "auprc", "f1", "entropy", "ece", "brier")
     }
+    arguments = [str(config), *options(tables, tmp_path / "tuned"), "--start", str(tmp_path / "0")]
+    assert CliRunner().invoke(train, arguments, catch_exceptions=False).exit_code == 0
+    tuned = json.loads((tmp_path / "tuned" / "classifier.json").read_text())["training"]
+    assert (
+        tuned["before"]["n_films"] == tuned["n_films"]
+        and tuned["loss_per_epoch"][0] < tuned["before"]["loss_per_epoch"][0]
+    )
+    assert pl.read_parquet(tmp_path / "tuned" / "examples.parquet").height == 2 * 120, (
+        "its start's patients are seen too"
+    )
     films = pl.read_parquet(tables / "studies.parquet")
     write_manifest(films.join(seen, on="patient_id", how="semi"), tmp_path / "seen.parquet")
     with pytest.raises(InputError, match="are of patients that the classifier was trained on or tuned with"):
