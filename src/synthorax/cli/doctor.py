@@ -26,6 +26,8 @@ NEEDS: dict[str, tuple[tuple[str, ...], str]] = {
     "evaluate": ((), "a classifier, films with concepts"),
     "stress": (("model",), "a model and a table of films"),
     "stress MODEL.onnx": (("model", "onnx"), "the same"),
+    "recipes": ((), "films with concepts, synthetic films"),
+    "recipes run --scale tiny": (("model", "anatomy"), ""),
     "readers": (("workbench",), "a run"),
     "serve": (("workbench",), "a run"),
     "models": (("model",), ""),
