@@ -1,13 +1,11 @@
 """Who may be trained on: nobody's synthetic film of validation or test, and no more normals than CARS takes."""
 
-import shutil
-
 import numpy as np
 import polars as pl
 import pytest
 
 from synthorax.classifiers.examples import Examples
-from synthorax.dataset import read_metadata, write_metadata
+from synthorax.dataset import metadata_frame, read_metadata, write_metadata
 from synthorax.errors import InputError
 from synthorax.proof.cohort import _undersampled, read_cohort, some, some_of_each, some_patients
 from synthorax.proof.recipe import read_recipe
@@ -46,27 +44,29 @@ def test_films_of_other_splits_are_left_out_and_counted(cohort, inputs):
 
 def test_what_else_is_left_out(inputs, tmp_path):
     studies, concepts, (cars, _) = inputs
-    shutil.copytree(cars, tmp_path / "edits")
-    frame = read_metadata(cars)
     train = {*pl.read_parquet(studies).filter(split="train")["image_id"]}
-    rows = [i for i, image_id in enumerate(frame["source_image_id"]) if image_id in train]
-    row = pl.int_range(pl.len())
-    write_metadata(
-        frame.with_columns(
-            is_valid=pl.when(row == rows[0]).then(False).otherwise("is_valid"),
-            source_image_id=pl.when(row == rows[1]).then(pl.lit("stranger")).when(row == rows[2]).then(None).otherwise("source_image_id"),
-            patient_id=pl.when(row == rows[1]).then(pl.lit("stranger")).when(row == rows[2]).then(None).otherwise("patient_id"),
-            concepts_after=pl.when(row == rows[3]).then(None).otherwise("concepts_after"),
-            labels_after=pl.when(row == rows[3]).then(None).otherwise("labels_after"),
+    rows = read_metadata(cars).filter(pl.col("source_image_id").is_in(list(train))).to_dicts()
+    for row, changes in zip(
+        rows,
+        (
+            {"is_valid": False},
+            {"source_image_id": "stranger", "patient_id": "stranger"},
+            {"source_image_id": "stranger", "patient_id": None},
+            {"concepts_after": None, "labels_after": None},
+            {"source_image_id": None, "patient_id": None},
         ),
-        tmp_path / "edits",
-    )  # fmt: skip
-    cohort = read_cohort(studies, concepts, [f"mine={tmp_path / 'edits'}"])
-    outcomes = {outcome: n for _, arm, outcome, n in cohort.outcomes.rows() if arm == "mine"}
-    assert outcomes["left out: not valid (score or review)"] == 1
-    assert outcomes["left out: its source is not among the real films"] == 1
-    assert outcomes["left out: no labels"] == 1
-    assert outcomes["kept"] == N_FILMS - 3, "a film without any source has no patient that could be tested"
+        strict=False,
+    ):
+        row.update(changes)
+    write_metadata(metadata_frame(rows), tmp_path)
+    cohort = read_cohort(studies, concepts, [f"mine={tmp_path}"])
+    assert dict(cohort.outcomes.select("outcome", "n").rows()) == {
+        "left out: not valid (score or review)": 1,
+        "left out: its source is not among the real films": 2,
+        "left out: no labels": 1,
+        "kept": N_FILMS - 4,
+    }, "a film that was made from no film has no patient who could be tested"
+    assert list(cohort.arms) == ["mine"] and set(cohort.outcomes["arm"]) == {"mine"}
 
 
 def test_labels_are_what_the_rules_derive(cohort, inputs, tmp_path):
@@ -82,6 +82,20 @@ def test_labels_are_what_the_rules_derive(cohort, inputs, tmp_path):
         InputError, match=r"says Cardiomegaly, but its concepts give .* under vocabulary 'corpa'"
     ):
         read_cohort(studies, concepts, [str(tmp_path)])
+
+
+def test_a_patient_in_several_splits_is_refused(inputs, tmp_path):
+    studies, concepts, synthetic = inputs
+    films = pl.read_parquet(studies)
+    torn = films["patient_id"][0]
+    films = films.with_columns(
+        patient_id=pl.when(pl.col("split") == "test").then(pl.lit(torn)).otherwise("patient_id")
+    )
+    films.write_parquet(tmp_path / "studies.parquet")
+    with pytest.raises(
+        InputError, match=f"has films of patient '{torn}' in several splits, and of 0 more patients"
+    ):
+        read_cohort(tmp_path / "studies.parquet", concepts, synthetic)
 
 
 def test_no_film_is_left(inputs, tmp_path):

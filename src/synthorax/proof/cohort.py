@@ -5,7 +5,7 @@ such a dataset is usually made of a whole manifest and the rest of it is good.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -42,7 +42,7 @@ class Cohort:
         outcomes: a row for each folder, arm and outcome of synthetic films: ``folder, arm, outcome, n``.
         counts: what happened to the real films, in words, with numbers.
         is_simulated: every real film is a virtual patient's.
-        vocabulary: that of the concept table.
+        concepts: all real films, not undersampled, with concepts as targets.
     """
 
     real: Examples
@@ -51,7 +51,6 @@ class Cohort:
     outcomes: pl.DataFrame
     counts: Mapping[str, int]
     is_simulated: bool
-    vocabulary: Vocabulary
     concepts: Examples = field(repr=False)
 
     @property
@@ -92,14 +91,22 @@ def read_cohort(
     manifest = read_manifest(studies)
     if site_column is not None and site_column not in manifest.columns:
         raise unknown_choice("films.site_column", site_column, manifest.columns)
-    vocabulary = read_concepts(concepts)[1]
+    splits_of_patient = Counter(
+        patient for patient, _ in {*zip(everything.patient_ids, everything.splits, strict=True)}
+    )
+    torn = [patient for patient, n in splits_of_patient.items() if n > 1]
+    if torn:
+        raise InputError(
+            f"{studies} has films of patient {torn[0]!r} in several splits, and of {len(torn) - 1} more patients; a patient "
+            "belongs to one. Correct the column 'split', or leave it empty to have patients split."
+        )
     real = _undersampled(everything, normal_ratio)
     for split in (TRAIN, "validation", "test"):
         if not len(real.split(split)):
             raise InputError(
                 f"{studies} has no film of the split {split!r}; a protocol needs train and test."
             )
-    arms, outcomes = read_arms(synthetic, everything, vocabulary)
+    arms, outcomes = read_arms(synthetic, everything, read_concepts(concepts)[1])
     return Cohort(
         real=real,
         arms=arms,
@@ -112,8 +119,7 @@ def read_cohort(
             **{f"{split} patients": len({*real.split(split).patient_ids}) for split in (TRAIN, "validation", "test")},
         },
         is_simulated=bool((manifest["source"] == "phantom").fill_null(False).all()),
-        vocabulary=vocabulary,
-        concepts=_with_validation(read_examples(studies, concepts, "concepts")),
+        concepts=replace(read_examples(studies, concepts, "concepts"), splits=everything.splits),
     )  # fmt: skip
 
 
@@ -229,7 +235,7 @@ def _outcome(row: Mapping, split: str | None, patient: str | None) -> str:
         return "left out: not valid (score or review)"
     if split in ("validation", "test"):
         return f"left out: made from a patient of {split}"
-    if split is None and patient is not None:
+    if split is None and (patient is not None or row["source_image_id"] is not None):
         return "left out: its source is not among the real films"
     if row["concepts_after"] is None and row["labels_after"] is None:
         return "left out: no labels"
@@ -255,8 +261,7 @@ def _arm(rows: list[dict], labels: tuple[str, ...]) -> Arm:
 
 def _with_validation(films: Examples) -> Examples:
     """One name for the validation split; where there is none, one training patient in nine becomes it."""
-    splits: Iterable[str] = ("validation" if split in VALIDATION_SPLITS else split for split in films.splits)
-    splits = list(splits)
+    splits = ["validation" if split in VALIDATION_SPLITS else split for split in films.splits]
     if "validation" not in splits:
         splits = [
             "validation" if split == TRAIN and derive_seed("validation", patient) % 9 == 0 else split
