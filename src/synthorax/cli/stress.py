@@ -129,9 +129,9 @@ def corruptions(
     output: Output = None, threshold: Threshold = None, seed: Seed = 0, device: Device = "cpu",
 ) -> None:  # fmt: skip
     """Noise, blur, JPEG, exposure, rotation, resolution at five strengths; the finding stays."""
+    from synthorax.classifiers import load_tested
     from synthorax.stress import (
         CORRUPTIONS,
-        load_tested,
         measure_corruptions,
         read_films,
         write_corruptions_page,
@@ -155,11 +155,12 @@ def _test(
 ) -> None:  # fmt: skip
     from dataclasses import replace
 
+    from synthorax.classifiers import load_tested
+    from synthorax.classifiers.models import by_import_path
     from synthorax.concepts import Vocabulary
     from synthorax.diffusion import load_model
     from synthorax.perturbations import prompt as in_words
-    from synthorax.stress import SHIFTS, load_tested, make_stressed, measure, read_films, write_page
-    from synthorax.stress.models import by_import_path
+    from synthorax.stress import SHIFTS, make_stressed, measure, read_films, write_page
 
     table = read_films(films)
     reader = load_tested(tested, output, threshold=threshold, device=device)
