@@ -38,6 +38,7 @@ COMMANDS = {
         "train classifier": "classifiers:train_classifier",
         "evaluate": "classifiers:app",
         "evaluate samples": "samples:evaluate_samples",
+        "evaluate fairness": "measures:fairness",
         "stress": "stress:app",
         "readers": "readers:app",
     },
