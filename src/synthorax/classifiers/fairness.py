@@ -230,10 +230,10 @@ def _label_sets(measure: Measure, enough: np.ndarray) -> list[tuple[str, list[in
     each = [(label, [k], enough[:, k]) for k, label in enumerate(measure.labels)]
     if measure.labels == WHOLE:
         return each
-    some = enough.any(1)
+    some = np.asarray(enough.any(1))
     common = np.flatnonzero(enough[some].all(0)).tolist() if some.any() else []
     picked = common or list(range(len(measure.labels)))
-    return [("macro", picked, some if common else np.zeros_like(some)), *each]
+    return [("macro", picked, some if common else np.zeros(len(enough), dtype=bool)), *each]
 
 
 def _mean(g: int, picked: Sequence[int], n_labels: int, values: np.ndarray) -> np.ndarray:

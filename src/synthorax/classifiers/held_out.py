@@ -155,9 +155,9 @@ def _read_for(
 
 
 def _matched(examples: Examples, names: Sequence[str]) -> tuple[Examples, tuple[str, ...]]:
-    places = {_plain(label): index for index, label in enumerate(examples.labels)}
-    outputs = tuple(name for name in names if _plain(name) in places)
-    order = [places[_plain(name)] for name in outputs]
+    places = {plain(label): index for index, label in enumerate(examples.labels)}
+    outputs = tuple(name for name in names if plain(name) in places)
+    order = [places[plain(name)] for name in outputs]
     targets = np.ascontiguousarray(examples.targets[:, order])
     return replace(
         examples, labels=tuple(examples.labels[i] for i in order), targets=targets
@@ -165,14 +165,15 @@ def _matched(examples: Examples, names: Sequence[str]) -> tuple[Examples, tuple[
 
 
 def _outputs_of(model: TestedModel, labels: Sequence[str], first: TestedModel) -> tuple[str, ...]:
-    own = {_plain(name): name for name in model.labels or ()}
-    if any(_plain(label) not in own for label in labels):
+    own = {plain(name): name for name in model.labels or ()}
+    if any(plain(label) not in own for label in labels):
         raise InputError(
             f"{first.name} gives {', '.join(labels)} and {model.name} {', '.join(own.values())}; "
             "compare models that give the same labels."
         )
-    return tuple(own[_plain(label)] for label in labels)
+    return tuple(own[plain(label)] for label in labels)
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
+    """A name without regard to case, ``_`` and ``-``."""
     return " ".join(name.lower().replace("_", " ").replace("-", " ").split())

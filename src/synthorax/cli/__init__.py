@@ -39,6 +39,7 @@ COMMANDS = {
         "evaluate": "classifiers:app",
         "evaluate samples": "samples:evaluate_samples",
         "evaluate fairness": "measures:fairness",
+        "evaluate semantic": "measures:semantic",
         "stress": "stress:app",
         "readers": "readers:app",
     },
