@@ -98,7 +98,7 @@ def test_a_server_reads_films_ceiling_and_floors_and_is_not_asked_twice(folder, 
         assert asked == 4 == len(server.asked), "each picture once, and kept for the second time"
     films, summary = pl.read_parquet(out / "semantic.parquet"), pl.read_csv(out / "semantic.csv")
     assert films.filter(arm="dataset")["jaccard"].to_list() == pytest.approx([1, 1 / 3, 0])
-    assert films.filter(arm="dataset")["read"].to_list() == [["effusion"], ["nodule", "enlarged heart"], []]
+    assert films.filter(arm="dataset")["read"].to_list() == [["effusion"], ["nodule", "enlarged_heart"], []]
     row = value(summary, arm="dataset", perturbation_type="insertion", metric="u_fn")
     assert (row["mean"], row["n"], row["n_patients"], row["n_empty_read_back"]) == (0.25, 2, 1, 0)
     row = value(summary, arm="dataset", perturbation_type="deletion", metric="u_fp")
