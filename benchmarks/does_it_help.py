@@ -105,7 +105,9 @@ def make_arms(
     plan = plan.sample(fraction=1, shuffle=True, seed=1)
     domain = model.domain(is_simulated=True)
     settings = EditSettings(**model.edit_settings)
-    by_id = {job.edit_id: job for job in jobs_with_truth(run, plan.sort("image_id"), vocabulary, domain, None, 2)}
+    by_id = {
+        job.edit_id: job for job in jobs_with_truth(run, plan.sort("image_id"), vocabulary, domain, None, 2)
+    }
     jobs = [by_id[edit_id] for edit_id in plan["edit_id"]]
 
     def edited(stage: str, some: Sequence[Job]) -> list[dict]:

@@ -22,7 +22,7 @@ import numpy as np
 import polars as pl
 import torch
 
-from synthorax.classifiers import Classifier, TrainingConfig, train
+from synthorax.classifiers import Classifier, TestedModel, TrainingConfig, train
 from synthorax.concepts import Vocabulary
 from synthorax.dataset import read_png, write_png
 from synthorax.diffusion import load_model
@@ -32,7 +32,7 @@ from synthorax.phantom import Atlas, VirtualPatient
 from synthorax.progress import track
 from synthorax.quality.effect import effect
 from synthorax.seeds import derive_seed, generator
-from synthorax.stress import SHIFTS, Shift, TestedModel, make_stressed, measure
+from synthorax.stress import SHIFTS, Shift, make_stressed, measure
 
 SIZE = 256
 SITES = ("ward", "clinic")

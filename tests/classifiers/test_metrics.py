@@ -8,7 +8,8 @@ import pytest
 from sklearn import metrics as sk
 
 from synthorax.classifiers import metrics
-from synthorax.classifiers.evaluation import METRICS, compare, evaluate, reliability
+from synthorax.classifiers.calibration import reliability
+from synthorax.classifiers.evaluation import METRICS, compare, evaluate
 from synthorax.errors import InputError
 
 Y = np.array([0.0, 0, 1, 1])

@@ -8,38 +8,13 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from synthorax.classifiers.evaluation import AT_SPECIFICITY, METRICS
 from synthorax.classifiers.examples import read_examples
 from synthorax.classifiers.on_studies import evaluate_on_studies
 from synthorax.cli.classifiers import app, train_classifier
-from synthorax.concepts import ConceptVector, Vocabulary, concept_columns, write_concepts
-from synthorax.dataset import write_png
+from synthorax.concepts import Vocabulary, write_concepts
 from synthorax.errors import InputError
-from synthorax.studies import MANIFEST, write_manifest
-
-
-@pytest.fixture(scope="module")
-def tables(tmp_path_factory):
-    """60 patients with two films each: dense below = effusion, bright spot = nodule, one vector unknown."""
-    folder, draw = tmp_path_factory.mktemp("studies"), np.random.default_rng(0)
-    rows, vectors = [], []
-    for index in range(120):
-        present = {name for name in ("effusion", "nodule") if draw.random() < 0.5}
-        film = 0.3 + 0.05 * draw.normal(size=(32, 32))
-        film[24:] += 0.3 * ("effusion" in present)
-        film[6:12, 6:12] += 0.4 * ("nodule" in present)
-        write_png(film, folder / f"{index}.png")
-        name = f"i{index}"
-        rows.append({"study_id": name, "image_id": name, "patient_id": f"p{index // 2}", "source": "drawn"})
-        rows[-1]["file_name"] = str(folder / f"{index}.png")
-        vectors.append(ConceptVector(frozenset(present), frozenset({"mass"} if index == 0 else ())))
-    vocabulary = Vocabulary.load()
-    frame = pl.DataFrame([{name: row.get(name) for name in MANIFEST} for row in rows], schema=MANIFEST)
-    write_manifest(frame, folder / "studies.parquet")
-    table = pl.concat(
-        [frame.select("study_id", "patient_id"), concept_columns(vectors, vocabulary)], how="horizontal"
-    )
-    write_concepts(table, folder / "concepts.parquet", vocabulary)
-    return folder
+from synthorax.studies import write_manifest
 
 
 def options(tables, out):
@@ -80,9 +55,11 @@ def test_train_and_evaluate_commands(tables, tmp_path):
     predictions = pl.read_parquet(tmp_path / "figures" / "predictions.parquet")
     seen = pl.read_parquet(tmp_path / "0" / "examples.parquet").filter(pl.col("split") != "test")
     assert not set(predictions["patient_id"]) & set(seen["patient_id"])
-    assert set(pl.read_csv(tmp_path / "figures" / "comparison.csv")["metric"]) == {
-        *("auroc", "auprc", "f1", "entropy", "ece", "brier")
-    }
+    assert set(pl.read_csv(tmp_path / "figures" / "comparison.csv")["metric"]) == set(METRICS)
+    assert summary["thresholds_from"] == "the model's own" and summary["n_validation_films"] > 0
+    assert {row["metric"] for row in summary["metrics"]} == {*METRICS, *AT_SPECIFICITY}
+    reliability = pl.read_csv(tmp_path / "figures" / "reliability.csv")
+    assert reliability["n"].sum() == 5 * len(predictions) - predictions.null_count().sum_horizontal()[0]
     arguments = [str(config), *options(tables, tmp_path / "tuned"), "--start", str(tmp_path / "0")]
     assert CliRunner().invoke(train, arguments, catch_exceptions=False).exit_code == 0
     tuned = json.loads((tmp_path / "tuned" / "classifier.json").read_text())["training"]

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from synthorax.classifiers import TestedModel
 from synthorax.errors import InputError
-from synthorax.stress import CORRUPTIONS, TestedModel, corrupt, measure_corruptions, read_films
+from synthorax.stress import CORRUPTIONS, corrupt, measure_corruptions, read_films
 
 from .conftest import reads_finding
 

@@ -4,10 +4,11 @@ import numpy as np
 import polars as pl
 import pytest
 
+from synthorax.classifiers.loading import batches
 from synthorax.dataset import write_png
 from synthorax.errors import InputError
 from synthorax.stress import SHIFTS, Shift, read_films
-from synthorax.stress.films import batches, read_mask
+from synthorax.stress.films import read_mask
 from synthorax.stress.stressed import masks_of, sources
 
 

@@ -6,9 +6,10 @@ import numpy as np
 import polars as pl
 import pytest
 
+from synthorax.classifiers import TestedModel
 from synthorax.dataset import metadata_frame, write_png
 from synthorax.errors import InputError
-from synthorax.stress import TestedModel, measure, read_films
+from synthorax.stress import measure, read_films
 
 from .conftest import N, film, reads_finding, reads_shortcut
 

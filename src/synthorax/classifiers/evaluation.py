@@ -10,8 +10,9 @@ from synthorax.classifiers import metrics
 from synthorax.classifiers.statistics import N_RESAMPLES, Replicates, bootstrap
 from synthorax.errors import InputError
 
-#: Column name -> metric; CARS's five and the Brier score. ECE: per label, 15 equal-width bins on the positive
-#: probability, then the mean over labels. Entropy: binary, in nats, mean over films, then over labels.
+#: Column name -> metric; CARS's five and more. ``ece``: per label, 15 equal-width bins on the positive
+#: probability, then the mean over labels; other estimators carry their name. Entropy: binary, in nats, mean over
+#: films, then over labels.
 METRICS: Mapping[str, metrics.Metric] = {
     "auroc": metrics.auroc,
     "auprc": metrics.auprc,
@@ -19,6 +20,13 @@ METRICS: Mapping[str, metrics.Metric] = {
     "entropy": metrics.entropy,
     "ece": metrics.expected_calibration_error,
     "brier": metrics.brier,
+    "ece_equal_mass": metrics.equal_mass_calibration_error,
+    "sensitivity_at_90_specificity_roc": metrics.sensitivity_at_specificity,
+}
+#: Measured at a threshold that validation films gave: name -> metric.
+AT_SPECIFICITY: Mapping[str, metrics.Metric] = {
+    "sensitivity_at_90_specificity_validation": metrics.sensitivity,
+    "specificity_reached_90_validation": metrics.specificity,
 }
 
 
@@ -29,6 +37,7 @@ def evaluate(
     patient_ids: Sequence[str],
     thresholds: Sequence[float],
     *,
+    at_specificity: Sequence[float] | None = None,
     n_resamples: int = N_RESAMPLES,
     seed: int = 0,
 ) -> pl.DataFrame:
@@ -40,6 +49,8 @@ def evaluate(
         labels: ``(L,)`` names.
         patient_ids: ``(N,)``.
         thresholds: ``(L,)`` for F1, fitted on *validation* films (:func:`~.metrics.thresholds_of`).
+        at_specificity: ``(L,)`` thresholds from :func:`~.metrics.threshold_at_specificity` on validation films; adds
+            :data:`AT_SPECIFICITY`.
         n_resamples: of the bootstrap.
         seed: of the bootstrap.
 
@@ -51,8 +62,11 @@ def evaluate(
     targets, probabilities = metrics.checked(targets, probabilities)
     _check_names(targets, labels, patient_ids)
     rows = []
-    for name, metric in METRICS.items():
-        replicates = _bootstrap(metric, targets, probabilities, thresholds, patient_ids, n_resamples, seed)
+    tasks = [(name, metric, thresholds) for name, metric in METRICS.items()]
+    if at_specificity is not None:
+        tasks += [(name, metric, at_specificity) for name, metric in AT_SPECIFICITY.items()]
+    for name, metric, where in tasks:
+        replicates = _bootstrap(metric, targets, probabilities, where, patient_ids, n_resamples, seed)
         defined = ~np.isnan(replicates.estimate)
         for label, columns, figure in _figures(replicates, labels, defined):
             interval = figure.interval()
@@ -133,28 +147,11 @@ def compare(
     return pl.DataFrame(rows, infer_schema_length=None)
 
 
-def reliability(y: np.ndarray, p: np.ndarray, n_bins: int = metrics.ECE_BINS) -> pl.DataFrame:
-    """The reliability diagram of one label: ``bin_low, bin_high, n, mean_probability, observed_rate``."""
-    known = ~np.isnan(y)
-    y, p = y[known], p[known]
-    bins = np.minimum((p * n_bins).astype(int), n_bins - 1)
-    frame = pl.DataFrame({"bin": bins, "p": p, "y": y}).group_by("bin")
-    frame = frame.agg(pl.len(), pl.mean("p"), pl.mean("y"))
-    edges = pl.DataFrame({"bin": np.arange(n_bins), "bin_low": np.arange(n_bins) / n_bins})
-    return edges.join(frame, on="bin", how="left").select(
-        "bin_low",
-        bin_high=pl.col("bin_low") + 1 / n_bins,
-        n=pl.col("len").fill_null(0),
-        mean_probability="p",
-        observed_rate="y",
-    )
-
-
 def _bootstrap(
     metric, targets, probabilities, thresholds, patient_ids, n_resamples: int, seed: int
 ) -> Replicates:
     """A metric of every label, on all films and on each resample."""
-    options = {"thresholds": thresholds} if metric is metrics.f1 else {}
+    options = {"thresholds": thresholds} if metric in metrics.THRESHOLDED else {}
     statistic = partial(metrics.per_label, metric, targets, probabilities, **options)
     return bootstrap(statistic, patient_ids, n_resamples=n_resamples, seed=seed)
 

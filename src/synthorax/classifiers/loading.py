@@ -1,7 +1,7 @@
 """Films on their way into a network: square, of one size, 8 bit (a byte a pixel in memory)."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -38,6 +38,21 @@ def load_films(films: Films, image_size_px: int) -> np.ndarray:
         with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
             fitted = list(pool.map(lambda path: _read(path, image_size_px), films))
     return np.stack(fitted) if fitted else np.zeros((0, image_size_px, image_size_px), np.uint8)
+
+
+def batches(paths: list[str], size: int) -> Iterator[tuple[list[int], np.ndarray]]:
+    """Rows and their films ``(n, H, W)`` float32 in [0, 1], at most ``size`` neighbours of one shape at a time."""
+    rows: list[int] = []
+    films: list[np.ndarray] = []
+    for row, path in enumerate(paths):
+        film = read_film(path).pixels
+        if films and (len(films) == size or film.shape != films[0].shape):
+            yield rows, np.stack(films)
+            rows, films = [], []
+        rows.append(row)
+        films.append(film)
+    if films:
+        yield rows, np.stack(films)
 
 
 def _read(path: Path | str, image_size_px: int) -> np.ndarray:

@@ -19,6 +19,8 @@ Metric = Callable[..., np.ndarray]
 
 #: Equal-width bins of the positive probability. CARS leaves the number open.
 ECE_BINS = 15
+#: The fixed specificity at which sensitivity is given.
+SPECIFICITY = 0.9
 
 
 def auroc(y: np.ndarray, p: np.ndarray, w: np.ndarray | None = None) -> np.ndarray:
@@ -56,6 +58,41 @@ def f1(y: np.ndarray, p: np.ndarray, w: np.ndarray | None = None, *, threshold: 
     )
 
 
+def sensitivity(
+    y: np.ndarray, p: np.ndarray, w: np.ndarray | None = None, *, threshold: float = 0.5
+) -> np.ndarray:
+    """Share of the positive films that are called positive (p >= threshold); NaN without one."""
+    w = _weights(y, w)
+    return _ratio(w @ (y * (p >= threshold)), w @ y)
+
+
+def specificity(
+    y: np.ndarray, p: np.ndarray, w: np.ndarray | None = None, *, threshold: float = 0.5
+) -> np.ndarray:
+    """Share of the negative films that are not called positive; NaN without one."""
+    w = _weights(y, w)
+    return _ratio(w @ ((1 - y) * (p < threshold)), w @ (1 - y))
+
+
+def sensitivity_at_specificity(
+    y: np.ndarray, p: np.ndarray, w: np.ndarray | None = None, *, least: float = SPECIFICITY
+) -> np.ndarray:
+    """Largest sensitivity on the ROC curve where specificity is ``least`` or more; NaN without a film of each kind.
+
+    The threshold is found on the very films that are measured, so it flatters where they are few; compare
+    :func:`threshold_at_specificity`.
+    """
+    hits, alarms = _cumulative(y, p, w)
+    positives, negatives = hits[..., -1:], alarms[..., -1:]
+    allowed = alarms <= (1 - least) * negatives * (1 + 1e-12)
+    found = _ratio(np.where(allowed, hits, 0).max(-1), positives[..., 0])
+    return np.where(negatives[..., 0] > 0, found, np.nan)
+
+
+#: Metrics that take a threshold.
+THRESHOLDED = (f1, sensitivity, specificity)
+
+
 def entropy(y: np.ndarray, p: np.ndarray, w: np.ndarray | None = None) -> np.ndarray:
     """Mean binary entropy of the predictions in nats (0 to ln 2): low = confident, which is not: right.
 
@@ -82,6 +119,22 @@ def expected_calibration_error(
     return _ratio(np.abs(w @ gap).sum(-1), w.sum(-1))
 
 
+def equal_mass_calibration_error(
+    y: np.ndarray, p: np.ndarray, w: np.ndarray | None = None, *, n_bins: int = ECE_BINS
+) -> np.ndarray:
+    """ECE over bins of equally many films instead of equal width (Nixon et al. 2019): a film is in bin
+    floor(n_bins x share of films with a smaller p); films of one p stay together."""
+    w = _weights(y, w)
+    order = np.argsort(p, kind="stable")
+    starts = np.flatnonzero(np.diff(p[order], prepend=-np.inf))
+    mass, gap = (np.add.reduceat((w * x)[..., order], starts, axis=-1) if len(y) else w for x in (1, y - p))
+    below = np.cumsum(mass, -1) - mass
+    total = w.sum(-1)
+    bins = np.floor(n_bins * _ratio(below, np.broadcast_to(total[..., None], below.shape)) + 1e-9)
+    errors = [np.abs(np.where(bins == b, gap, 0).sum(-1)) for b in range(n_bins)]
+    return _ratio(np.sum(errors, 0), total)
+
+
 def brier(y: np.ndarray, p: np.ndarray, w: np.ndarray | None = None) -> np.ndarray:
     """Mean squared distance of probability and target (0 to 1, lower is better)."""
     w = _weights(y, w)
@@ -105,11 +158,31 @@ def best_f1_threshold(y: np.ndarray, p: np.ndarray) -> float:
     return float((thresholds[best] + below) / 2)
 
 
-def thresholds_of(targets: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """``(L,)`` thresholds of maximum F1, each from the films whose label is known: fit on validation only."""
+def threshold_at_specificity(y: np.ndarray, p: np.ndarray, least: float = SPECIFICITY) -> float:
+    """The smallest threshold with a specificity of ``least`` or more, halfway to the score below; 1 without a negative.
+
+    Fit on validation films; on others the specificity that is reached differs from ``least`` and is given beside.
+    """
+    scores, negatives = np.unique(p), np.sort(p[y == 0])
+    if not len(negatives):
+        return 1.0
+    reached = np.searchsorted(negatives, scores) / len(negatives) >= least
+    if not reached.any():
+        return float(np.nextafter(scores[-1], 2))
+    first = int(reached.argmax())
+    below = scores[first - 1] if first else 0.0
+    return float((scores[first] + below) / 2)
+
+
+def thresholds_of(
+    targets: np.ndarray,
+    probabilities: np.ndarray,
+    rule: Callable[[np.ndarray, np.ndarray], float] = best_f1_threshold,
+) -> np.ndarray:
+    """``(L,)`` thresholds by a rule, each from the films whose label is known: fit on validation only."""
     targets, probabilities = checked(targets, probabilities)
     pairs = zip(targets.T, probabilities.T, strict=True)
-    return np.array([best_f1_threshold(y[~np.isnan(y)], p[~np.isnan(y)]) for y, p in pairs])
+    return np.array([rule(y[~np.isnan(y)], p[~np.isnan(y)]) for y, p in pairs])
 
 
 def per_label(
@@ -127,7 +200,7 @@ def per_label(
         targets: ``(N, L)`` 0, 1 or NaN (unknown).
         probabilities: ``(N, L)`` in [0, 1].
         w: ``(..., N)`` weights.
-        thresholds: ``(L,)`` passed to :func:`f1`.
+        thresholds: ``(L,)`` for metrics that take one.
 
     Returns:
         ``(..., L)``; NaN where a label has too few known films for the metric.

@@ -157,6 +157,17 @@ def bootstrap_interval(
     return bootstrap(statistic, patient_ids, n_resamples=n_resamples, seed=seed).interval()
 
 
+def mean_interval(
+    values: np.ndarray, patient_ids: Sequence[str], *, n_resamples: int = N_RESAMPLES, seed: int = 0
+) -> Interval:
+    """The mean of ``(N,)`` values with its :func:`bootstrap_interval`."""
+
+    def mean(w: np.ndarray) -> np.ndarray:
+        return w @ values / w.sum(-1)
+
+    return bootstrap_interval(mean, patient_ids, n_resamples=n_resamples, seed=seed)
+
+
 def bootstrap_difference(
     first: Statistic,
     second: Statistic,

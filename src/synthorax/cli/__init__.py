@@ -38,6 +38,8 @@ COMMANDS = {
         "train classifier": "classifiers:train_classifier",
         "evaluate": "classifiers:app",
         "evaluate samples": "samples:evaluate_samples",
+        "evaluate fairness": "measures:fairness",
+        "evaluate semantic": "measures:semantic",
         "stress": "stress:app",
         "recipes": "recipes:app",
         "readers": "readers:app",

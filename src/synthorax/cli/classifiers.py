@@ -10,6 +10,16 @@ app = typer.Typer(no_args_is_help=True, help="Measure a model, with intervals by
 Studies = Annotated[Path, typer.Option(help="The films: a studies.parquet.")]
 Concepts = Annotated[Path, typer.Option(help="Their labels: the concepts.parquet of the same studies.")]
 Device = Annotated[str, typer.Option(help="torch device: cpu, cuda, cuda:1, mps.")]
+Model = Annotated[
+    str,
+    typer.Argument(
+        help="A classifier's folder, a folder of timm's, xrv:NAME of TorchXRayVision (opens its pickle), an .onnx file, or "
+        "module:name, a callable from films (N, H, W) in [0, 1] to probabilities (that runs your code)."
+    ),
+]
+Names = Annotated[
+    str | None, typer.Option(help="Names of the model's outputs by commas, in order; default its own.")
+]
 
 
 @app.callback()
@@ -62,26 +72,37 @@ def train_classifier(
 
 @app.command("classifier")
 def evaluate_classifier(
-    classifier: Annotated[Path, typer.Argument(help="Folder of a trained classifier.")],
+    classifier: Model,
     studies: Studies,
     concepts: Concepts,
-    out: Annotated[Path, typer.Option(help="Folder for predictions, metrics.csv and metrics.json.")],
+    out: Annotated[Path, typer.Option(help="Folder for predictions, metrics and reliability diagrams.")],
     against: Annotated[
-        Path | None, typer.Option(help="Another classifier, compared on the same films.")
+        str | None, typer.Option(help="Another model of the same labels, compared on the same films.")
     ] = None,
+    names: Names = None,
+    temperature: Annotated[
+        bool, typer.Option("--temperature", help="Fit a temperature on validation films; before and after.")
+    ] = False,
     seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
     device: Device = "cpu",
 ) -> None:
-    """AUROC, AUPRC, F1, entropy, ECE and Brier score on patients that the classifier has not seen."""
+    """AUROC, AUPRC, F1, entropy, calibration and sensitivity on patients that the classifier has not seen."""
     from synthorax.classifiers.on_studies import evaluate_on_studies
 
-    table = evaluate_on_studies(classifier, studies, concepts, out, against=against, seed=seed, device=device)
+    table = evaluate_on_studies(
+        classifier, studies, concepts, out, against=against, names=names_of(names), temperature=temperature, seed=seed, device=device
+    )  # fmt: skip
     for row in table.iter_rows(named=True):
         if row["label"] == "macro":
             interval = f"{_figure(row['ci_low'])} to {_figure(row['ci_high'])}"
-            typer.echo(f"{row['metric']:8} {_figure(row['estimate'])} ({interval})")
+            typer.echo(f"{row['metric']:40} {_figure(row['estimate'])} ({interval})")
     typer.echo(f"{table['n_images'][0]} films of {table['n_patients'][0]} patients; tables in {out}")
 
 
 def _figure(value: float | None) -> str:
     return "undefined" if value is None else f"{value:.3f}"
+
+
+def names_of(text: str | None) -> list[str] | None:
+    """Names by commas."""
+    return None if text is None else [name.strip() for name in text.split(",")]

@@ -5,18 +5,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from synthorax.cli.classifiers import Model
+
 if TYPE_CHECKING:
     from synthorax.stress import Shift
 
 app = typer.Typer(no_args_is_help=True, help="Prove where a model breaks: shifted test sets, with controls.")
 
-Tested = Annotated[
-    str,
-    typer.Argument(
-        help="A classifier's folder, an .onnx file, or module:name, a callable from films (N, H, W) in [0, 1] to "
-        "probabilities (that runs your code)."
-    ),
-]
 Films = Annotated[
     Path,
     typer.Option(
@@ -75,7 +70,7 @@ Device = Annotated[str, typer.Option(help="torch device of editor and classifier
 
 @app.command()
 def acquisition(
-    tested: Tested, films: Films, out: Out, output: Output = None, threshold: Threshold = None,
+    tested: Model, films: Films, out: Out, output: Output = None, threshold: Threshold = None,
     robust: Robust = None, robust_output: RobustOutput = None, robust_threshold: RobustThreshold = None,
     model: Editor = None, prompt: Prompt = None, guidance_scale: Guidance = None, num_inference_steps: Steps = None, skip: Skip = None,
     method: Method = "radedit", preset: PresetOption = "exact", score: ScoreOption = None, least_score: LeastScore = 0.2,
@@ -87,7 +82,7 @@ def acquisition(
 
 @app.command()
 def manifestation(
-    tested: Tested, films: Films, out: Out, output: Output = None, threshold: Threshold = None,
+    tested: Model, films: Films, out: Out, output: Output = None, threshold: Threshold = None,
     robust: Robust = None, robust_output: RobustOutput = None, robust_threshold: RobustThreshold = None,
     model: Editor = None, prompt: Prompt = None, guidance_scale: Guidance = None, num_inference_steps: Steps = None, skip: Skip = None,
     method: Method = "radedit", preset: PresetOption = "exact", score: ScoreOption = None, least_score: LeastScore = 0.2,
@@ -99,7 +94,7 @@ def manifestation(
 
 @app.command()
 def custom(
-    tested: Tested, films: Films, out: Out,
+    tested: Model, films: Films, out: Out,
     prompt: Annotated[str, typer.Option(help="What the edited films show.")],
     name: Annotated[str, typer.Option(help="What to call the shift.")] = "custom",
     target_after: Annotated[int, typer.Option(min=0, max=1, help="The edited films' target; films with the other one are edited.")] = 0,
@@ -124,14 +119,14 @@ def custom(
 
 @app.command()
 def corruptions(
-    tested: Tested, films: Films, out: Annotated[Path, typer.Option(help="Folder of results and page.")],
+    tested: Model, films: Films, out: Annotated[Path, typer.Option(help="Folder of results and page.")],
     kinds: Annotated[str | None, typer.Option(help="By commas: noise, blur, jpeg, overexposure, underexposure, rotation, resolution; default all.")] = None,
     output: Output = None, threshold: Threshold = None, seed: Seed = 0, device: Device = "cpu",
 ) -> None:  # fmt: skip
     """Noise, blur, JPEG, exposure, rotation, resolution at five strengths; the finding stays."""
+    from synthorax.classifiers import load_tested
     from synthorax.stress import (
         CORRUPTIONS,
-        load_tested,
         measure_corruptions,
         read_films,
         write_corruptions_page,
@@ -155,11 +150,12 @@ def _test(
 ) -> None:  # fmt: skip
     from dataclasses import replace
 
+    from synthorax.classifiers import load_tested
+    from synthorax.classifiers.models import by_import_path
     from synthorax.concepts import Vocabulary
     from synthorax.diffusion import load_model
     from synthorax.perturbations import prompt as in_words
-    from synthorax.stress import SHIFTS, load_tested, make_stressed, measure, read_films, write_page
-    from synthorax.stress.models import by_import_path
+    from synthorax.stress import SHIFTS, make_stressed, measure, read_films, write_page
 
     table = read_films(films)
     reader = load_tested(tested, output, threshold=threshold, device=device)

@@ -5,11 +5,11 @@ Public names: :func:`read_cohort`, :func:`cohort_table`, :func:`film_prompt`; :c
 :class:`Verdict` of :class:`TextError`), :func:`check_texts`.
 """
 
+from synthorax.endpoint import Endpoint
 from synthorax.generation.cohort import cohort_table, read_cohort
 from synthorax.generation.curation import check_texts, write_reports
 from synthorax.generation.facts import Facts, facts_of_labels, facts_of_text
 from synthorax.generation.gate import check_text
-from synthorax.generation.language_model import Endpoint
 from synthorax.generation.prompts import film_prompt
 from synthorax.generation.report_writer import write_report
 from synthorax.generation.verdict import TextError, Verdict

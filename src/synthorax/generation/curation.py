@@ -1,6 +1,5 @@
 """Films with labels alone get reports, each judged by the gate: the table that ``synthorax curate`` writes."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -8,12 +7,14 @@ from typing import Any
 
 import polars as pl
 
+from synthorax.answers import keep, kept
 from synthorax.concepts import Vocabulary
 from synthorax.concepts.label_columns import LISTS
+from synthorax.endpoint import Endpoint
 from synthorax.errors import InputError, ModelError, SynthoraxError
 from synthorax.generation.facts import Facts, facts_of_labels, facts_of_text
 from synthorax.generation.gate import check_text
-from synthorax.generation.language_model import Endpoint, difference, metadata_text
+from synthorax.generation.language_model import correct, difference, metadata_text, write
 from synthorax.generation.report_writer import MAX_WORDS, write_report
 from synthorax.generation.verdict import FAILS_FROM, TextError, Verdict
 from synthorax.seeds import derive_seed
@@ -56,9 +57,9 @@ def write_one(
     if endpoint is None:
         text = write_report(source, vocabulary, seed, max_words)
         return Written(text, text, check_text(text, source, vocabulary, max_words))
-    draft = endpoint.write(source, vocabulary, seed, max_words)
+    draft = write(endpoint, source, vocabulary, seed, max_words)
     first = check_text(draft, source, vocabulary, max_words)
-    corrected = endpoint.correct(draft, source, vocabulary, first.errors, seed, max_words)
+    corrected = correct(endpoint, draft, source, vocabulary, first.errors, seed, max_words)
     second = check_text(corrected, source, vocabulary, max_words)
     if _weight(second) > _weight(first):
         return Written(draft, draft, first)
@@ -98,7 +99,7 @@ def write_reports(
         ModelError: the endpoint fails on the first three rows that it is asked for.
     """
     writer = "templates" if endpoint is None else endpoint.model
-    known = _kept(answers)
+    known = kept(answers)
     rows: list[dict[str, Any]] = []
     failures = successes = 0
     for row in studies.iter_rows(named=True):
@@ -115,13 +116,13 @@ def write_reports(
             )
             key = str(derive_seed(*asked))
             if key in known:
-                draft, report = known[key]
+                draft, report = known[key]["draft"], known[key]["report"]
                 written = Written(draft, report, check_text(report, source, vocabulary, max_words))
             else:
                 written = write_one(source, vocabulary, film_seed, endpoint, max_words)
                 if endpoint is not None:
                     successes += 1
-                    _keep(answers, key, written)
+                    keep(answers, key, draft=written.draft, report=written.report)
             found |= {"report": written.report, "draft": written.draft, "diff": difference(written.draft, written.report), **_judged(written.verdict)}  # fmt: skip
         except SynthoraxError as error:
             failures += isinstance(error, ModelError)
@@ -131,26 +132,6 @@ def write_reports(
         rows.append(found)
     added = pl.DataFrame(rows, schema=WRITTEN)
     return studies.drop([name for name in WRITTEN if name in studies.columns]).hstack(added)
-
-
-def _kept(answers: Path | None) -> dict[str, tuple[str, str]]:
-    """Answers of an earlier, killed command; a line that was cut off is none."""
-    if answers is None or not answers.is_file():
-        return {}
-    known = {}
-    for line in answers.read_text(encoding="utf-8").splitlines():
-        try:
-            entry = json.loads(line)
-            known[entry["key"]] = (entry["draft"], entry["report"])
-        except (ValueError, KeyError, TypeError):
-            continue
-    return known
-
-
-def _keep(answers: Path | None, key: str, written: Written) -> None:
-    if answers is not None:
-        with answers.open("a", encoding="utf-8") as file:
-            file.write("\n" + json.dumps({"key": key, "draft": written.draft, "report": written.report}))
 
 
 def check_texts(

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from synthorax.classifiers.loading import load_films
-from synthorax.classifiers.statistics import Interval
+from synthorax.classifiers.statistics import Interval, mean_interval
 from synthorax.dataset import read_metadata, write_png
 from synthorax.errors import InputError
 from synthorax.files import atomic
@@ -20,7 +20,6 @@ from synthorax.quality.samples import (
     feature_map,
     frechet_distance,
     kernel_distance,
-    mean_interval,
     seed_similarity,
 )
 from synthorax.seeds import generator

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from synthorax.classifiers.statistics import Interval, bootstrap_interval
+from synthorax.classifiers.statistics import Interval, bootstrap_interval, mean_interval
 from synthorax.errors import InputError
 from synthorax.quality.structure import pairwise_ssim
 
@@ -82,11 +82,6 @@ def seed_similarity(films: Mapping[str, np.ndarray]) -> dict[str, Interval]:
     if min(next(iter(films.values())).shape[1:]) >= MS_SSIM_LEAST_PX:
         found["MS-SSIM"] = [_ms_ssim(each) for each in films.values()]
     return {name: mean_interval(np.array(values), list(films)) for name, values in found.items()}
-
-
-def mean_interval(values: np.ndarray, patient_ids: Sequence[str]) -> Interval:
-    """The mean of ``(N,)`` values with its bootstrap interval."""
-    return bootstrap_interval(lambda w: w @ values / w.sum(-1), patient_ids)
 
 
 def feature_map(features: np.ndarray, seed: int = 0) -> np.ndarray:

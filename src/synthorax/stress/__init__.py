@@ -1,7 +1,6 @@
 """Stress tests: how far a model falls on films that an edit has shifted, and whether the fall can be believed.
 
 ``films``        the table of labelled films with their masks
-``models``       the model that is tested: a classifier's folder, an ONNX file, a callable by import path
 ``shifts``       which edit makes which shift, RadEdit's two as data
 ``stressed``     the edited films beside their controls, sham and blur, on disk
 ``measuring``    accuracy on real and stressed films by patient, the controls, the verdict
@@ -18,10 +17,8 @@ _HOME = {
     "CORRUPTIONS": "corruptions",
     "SHIFTS": "shifts",
     "Shift": "shifts",
-    "TestedModel": "models",
     "StressTest": "measuring",
     "corrupt": "corruptions",
-    "load_tested": "models",
     "make_stressed": "stressed",
     "measure": "measuring",
     "measure_corruptions": "corruptions",

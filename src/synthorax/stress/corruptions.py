@@ -16,13 +16,13 @@ import numpy as np
 import polars as pl
 from PIL import Image
 
+from synthorax.classifiers.models import TestedModel
 from synthorax.classifiers.statistics import Difference, Interval, bootstrap
 from synthorax.dataset import write_png
 from synthorax.errors import InputError, unknown_choice
 from synthorax.files import atomic
 from synthorax.progress import track
 from synthorax.seeds import generator
-from synthorax.stress.models import TestedModel
 from synthorax.studies import read_film
 
 if TYPE_CHECKING:

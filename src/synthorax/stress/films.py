@@ -1,6 +1,5 @@
 """The films of a stress test: one table, a row a film."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +7,6 @@ import polars as pl
 
 from synthorax.dataset import read_png
 from synthorax.errors import InputError
-from synthorax.studies import read_film
 
 #: Column -> type; the first three are required, what else is missing is NULL. File names are relative to the table.
 COLUMNS = {
@@ -96,18 +94,3 @@ def read_mask(path: str | None, shape: tuple[int, int]) -> np.ndarray | None:
     if not mask.any():
         raise InputError(f"{path} is empty; expected at least one pixel above 0. Leave the mask out instead.")
     return mask
-
-
-def batches(paths: list[str], size: int) -> Iterator[tuple[list[int], np.ndarray]]:
-    """Rows and their films ``(n, H, W)`` float32 in [0, 1], at most ``size`` neighbours of one shape at a time."""
-    rows: list[int] = []
-    films: list[np.ndarray] = []
-    for row, path in enumerate(paths):
-        film = read_film(path).pixels
-        if films and (len(films) == size or film.shape != films[0].shape):
-            yield rows, np.stack(films)
-            rows, films = [], []
-        rows.append(row)
-        films.append(film)
-    if films:
-        yield rows, np.stack(films)

@@ -24,10 +24,10 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from synthorax.classifiers.models import TestedModel
 from synthorax.classifiers.statistics import Difference, Interval, Replicates, bootstrap
 from synthorax.errors import InputError
 from synthorax.files import atomic
-from synthorax.stress.models import TestedModel
 
 SETS = ("real", "source", "edited", "sham", "blur")
 SHAM_TOLERANCE = 0.05

@@ -19,13 +19,14 @@ import numpy as np
 import polars as pl
 
 from synthorax import __version__
+from synthorax.classifiers.loading import batches
 from synthorax.dataset import metadata_frame, read_png, write_metadata, write_png
 from synthorax.editing import METHODS, MaskWarning, blur, dilate, edit
 from synthorax.errors import InputError, ModelError, RunError
 from synthorax.files import atomic, sha256_of
 from synthorax.progress import track
 from synthorax.seeds import derive_seed
-from synthorax.stress.films import batches, read_mask
+from synthorax.stress.films import read_mask
 from synthorax.stress.shifts import LEAST_SCORE, Shift
 
 if TYPE_CHECKING:

@@ -5,11 +5,11 @@ import sys
 import numpy as np
 import pytest
 
+from synthorax.classifiers import TestedModel, load_tested
 from synthorax.classifiers.backbones import build_network
 from synthorax.classifiers.classifier import Classifier, ClassifierRecord
 from synthorax.dataset import write_png
-from synthorax.errors import ModelError
-from synthorax.stress import TestedModel, load_tested
+from synthorax.errors import InputError, ModelError
 
 MODULE = """
 import numpy as np
@@ -129,3 +129,64 @@ def test_an_onnx_file_that_takes_something_else_is_refused(tmp_path):
 
 def test_a_model_made_by_hand_needs_no_loading(paths):
     assert TestedModel("mean", lambda films: films.mean((1, 2)), threshold=0.1).says(paths).sum() == 3
+
+
+def test_a_folder_of_timms_is_read_as_timm_reads_it(tmp_path, paths):
+    import timm
+    import torch
+    from timm.models import save_for_hf
+
+    torch.manual_seed(0)
+    network = timm.create_model(
+        "resnet10t", num_classes=2, pretrained_cfg_overlay={"input_size": (3, 64, 64)}
+    ).eval()
+    save_for_hf(network, tmp_path / "timm", {"label_names": ["Mass", "Nodule"]}, safe_serialization=True)
+    model = load_tested(tmp_path / "timm", "Nodule")
+    assert model.labels == ("Mass", "Nodule") and load_tested(tmp_path / "timm", names=("a", "b")).labels == (
+        "a",
+        "b",
+    )
+    data = timm.data.resolve_model_data_config(network)
+    x = (torch.tensor([0, 51, 255])[:, None] / 255 - torch.tensor(data["mean"])) / torch.tensor(data["std"])
+    with torch.inference_mode():
+        expected = network(x[:, :, None, None].expand(-1, -1, 64, 64)).sigmoid()
+    assert model.table(paths[:3], model.labels) == pytest.approx(expected.numpy(), abs=1e-5)
+    (tmp_path / "timm" / "model.safetensors").write_text("no weights")
+    with pytest.raises(ModelError, match=r"timm cannot be loaded by timm \(SafetensorError"):
+        load_tested(tmp_path / "timm")
+    (tmp_path / "timm" / "model.safetensors").unlink()
+    with pytest.raises(
+        ModelError, match=r"pickled weights are not opened. Write timm's with timm.models.save_for_hf"
+    ):
+        load_tested(tmp_path / "timm")
+
+
+def test_torchxrayvisions_weights_are_read_as_it_reads_them_and_never_fetched(tmp_path, paths, monkeypatch):
+    import torch
+    import torchxrayvision as xrv
+
+    name = "densenet121-res224-nih"
+    monkeypatch.setattr(xrv.utils, "get_cache_dir", lambda: str(tmp_path))
+    with pytest.raises(
+        ModelError, match=r"\.pt does not exist; TorchXRayVision's weights are not fetched here"
+    ):
+        load_tested(f"xrv:{name}")
+    with pytest.raises(
+        InputError, match=r"TorchXRayVision's model is 'densenet121-res224-nhi'; .* Did you mean"
+    ):
+        load_tested("xrv:densenet121-res224-nhi")
+    file = tmp_path / xrv.models.model_urls[name]["weights_url"].rsplit("/", 1)[1]
+    file.write_text("no pickle")
+    with pytest.raises(ModelError, match="is not what TorchXRayVision calls densenet121-res224-nih"):
+        load_tested(f"xrv:{name}")
+    torch.manual_seed(0)
+    torch.save(xrv.models.DenseNet(num_classes=18), file)
+    model = load_tested(f"xrv:{name}")
+    wide = np.zeros((10, 30), np.float32)
+    wide[:, 10:20] = 0.2
+    write_png(wide, tmp_path / "wide.png")
+    film = torch.from_numpy(xrv.utils.normalize(np.full((1, 1, 224, 224), 51), 255))
+    with torch.inference_mode():
+        expected = xrv.models.DenseNet(weights=name)(film)
+    found = model.table([paths[1], str(tmp_path / "wide.png")], model.labels)
+    assert found == pytest.approx(np.repeat(expected.numpy(), 2, 0), abs=1e-5), "the central square"

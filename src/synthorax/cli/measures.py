@@ -1,0 +1,83 @@
+"""``synthorax evaluate fairness`` and ``semantic``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from synthorax.cli.classifiers import Concepts, Device, Model, Names, Studies, names_of
+
+
+def fairness(
+    classifier: Model,
+    studies: Studies,
+    concepts: Concepts,
+    out: Annotated[Path, typer.Option(help="Folder for groups.csv, gaps.csv, fairness.json and fairness.html.")],
+    names: Names = None,
+    least_patients: Annotated[
+        int, typer.Option(min=1, help="Groups that rest on fewer patients are shown as too small.")
+    ] = 20,
+    resamples: Annotated[int, typer.Option(min=1, help="Of the bootstrap by patient.")] = 1000,
+    permutations: Annotated[int, typer.Option(min=1, help="Of groups among patients: the null of each gap.")] = 200,
+    seed: Annotated[int, typer.Option(help="Of bootstrap and permutations.")] = 0,
+    device: Device = "cpu",
+) -> None:  # fmt: skip
+    """Metrics, underdiagnosis and gaps by sex, age, race, view, site and their crossings."""
+    from synthorax.classifiers.fairness_page import fairness_on_studies
+
+    found = fairness_on_studies(
+        classifier, studies, concepts, out, names=names_of(names), least_patients=least_patients,
+        n_resamples=resamples, n_permutations=permutations, seed=seed, device=device,
+    )  # fmt: skip
+    for gap in found.gaps.iter_rows(named=True):
+        if gap["label"] in ("macro", "film") and " x " not in gap["axis"]:
+            typer.echo(
+                f"{gap['axis']:14} {gap['metric']:15} gap {gap['gap']:.3f} ({gap['ci_low']:.3f} to {gap['ci_high']:.3f}), "
+                f"by chance {gap['null_mean']:.3f}, p {gap['p_value']:.3f}; worst {gap['worst_group']} {gap['worst']:.3f}"
+            )
+    small = found.groups["is_too_small"].sum()
+    typer.echo(f"{small} of {found.groups.height} figures rest on too few patients; {out}/fairness.html")
+
+
+def semantic(
+    dataset: Annotated[Path, typer.Argument(help="A run, or a dataset's folder with metadata.parquet.", metavar="RUN_OR_DATASET")],
+    reader: Annotated[str, typer.Option(help="Who reads: http://... of an OpenAI-compatible server that takes images; the folder of a transformers vision-language model; or a concept reader (a classifier's folder, an .onnx file, module:name).")],
+    out: Annotated[Path, typer.Option(help="Folder for semantic.parquet, semantic.csv and semantic.json.")],
+    reader_model: Annotated[str | None, typer.Option(help="The model's name at the server.")] = None,
+    allow_external_endpoint: Annotated[str | None, typer.Option(help="HOST: a server elsewhere that the data's use agreement allows to be sent films.", metavar="HOST")] = None,
+    vocabulary: Annotated[str, typer.Option(help="That of the dataset's concepts: a shipped one or a YAML file.", metavar="V")] = "corpa",
+    names: Names = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many films of the dataset, evenly over it.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the server's answers and the bootstrap.")] = 0,
+    device: Device = "cpu",
+) -> None:  # fmt: skip
+    """Concepts read back from films against those asked for, beside the reader's ceiling and floor."""
+    import polars as pl
+
+    from synthorax.classifiers import load_tested
+    from synthorax.concepts import Vocabulary
+    from synthorax.endpoint import Endpoint
+    from synthorax.errors import InputError
+    from synthorax.quality import describers
+    from synthorax.quality import semantic as room
+
+    words = Vocabulary.load(vocabulary)
+    arms = room.arms_of(dataset, words, limit)
+    answers = out / "reports.jsonl"
+    if reader.startswith(("http://", "https://")):
+        if reader_model is None:
+            raise InputError("--reader is a server; give its model's name by --reader-model.")
+        describe = describers.by_endpoint(Endpoint(reader, reader_model, allow_external_endpoint), seed)
+        read = room.reader_of_text(describe, words, f"{reader} {reader_model} {seed}", answers)
+    elif describers.is_pipeline(reader):
+        read = room.reader_of_text(describers.by_pipeline(reader, device), words, reader, answers)
+    else:
+        read = room.reader_of_model(load_tested(reader, names=names_of(names), device=device))
+    films, summary = room.semantic_agreement(arms, read, words, seed=seed)
+    room.write_semantic(films, summary, out, reader)
+    for row in summary.filter(pl.col("perturbation_type") == "overall").iter_rows(named=True):
+        if row["mean"] is not None:
+            typer.echo(
+                f"{row['arm']:26} {row['metric']:8} {row['mean']:.3f} ({row['ci_low']:.3f} to {row['ci_high']:.3f}), {row['n']} films, {row['n_empty_read_back']} read as empty"
+            )
+    typer.echo(f"{out}/semantic.csv")
