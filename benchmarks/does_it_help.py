@@ -278,6 +278,8 @@ def _row(each: Mapping[str, Replicates], arm: str, floors: Sequence[str], ceilin
         if ceiling and arm not in (ceiling, *floors):
             most = each[ceiling].minus(each[floor])
             low, high = np.quantile(gain.values / most.values, [0.025, 0.975])
+            if not most.difference().is_shown:
+                continue
             row["share"][floor] = [float(gain.estimate / most.estimate), float(low), float(high)]
     return row
 
@@ -290,8 +292,8 @@ def markdown(table: dict) -> str:
     lines = []
     for name, recipes in table.items():
         for recipe, arms in recipes.items():
-            floors = list(dict.fromkeys(floor for row in arms.values() for floor in row["over"]))
-            shares = list(dict.fromkeys(floor for row in arms.values() for floor in row["share"]))[-1:]
+            floors = sorted({floor for row in arms.values() for floor in row["over"]})
+            shares = sorted({floor for row in arms.values() for floor in row["share"]})[-1:]
             heads = ["arm", "value", *(f"over {floor}" for floor in floors), *(f"share of the ceiling's gain over {floor}" for floor in shares), "each seed"]  # fmt: skip
             lines += [f"\n**{name}, {recipe}**\n", f"| {' | '.join(heads)} |", "| --- " * len(heads) + "|"]
             for arm, row in arms.items():
