@@ -114,9 +114,10 @@ def test_a_killed_grid_ends_with_the_same_results(inputs, tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert run(words("mix", whole, inputs, *more)) == 0
     command = [sys.executable, "-m", "synthorax.cli", *words("mix", killed, inputs, *more)]
-    process = subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    )
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    # One thread as in this room's conftest: the same bits need the same count.
+    one_thread = os.environ | {"OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, env=one_thread, start_new_session=True, **quiet)
     deadline = time.monotonic() + 120
     while len(done := list(killed.rglob("cell.json"))) < 3 and time.monotonic() < deadline:
         time.sleep(0.02)
