@@ -40,6 +40,7 @@ COMMANDS = {
         "evaluate samples": "samples:evaluate_samples",
         "evaluate fairness": "measures:fairness",
         "evaluate semantic": "measures:semantic",
+        "evaluate attribution": "measures:attribution",
         "stress": "stress:app",
         "recipes": "recipes:app",
         "readers": "readers:app",

@@ -1,4 +1,4 @@
-"""``synthorax evaluate fairness`` and ``semantic``."""
+"""``synthorax evaluate fairness``, ``semantic`` and ``attribution``."""
 
 from pathlib import Path
 from typing import Annotated
@@ -81,3 +81,28 @@ def semantic(
                 f"{row['arm']:26} {row['metric']:8} {row['mean']:.3f} ({row['ci_low']:.3f} to {row['ci_high']:.3f}), {row['n']} films, {row['n_empty_read_back']} read as empty"
             )
     typer.echo(f"{out}/semantic.csv")
+
+
+def attribution(
+    classifier: Annotated[str, typer.Argument(help="A folder of weights: a classifier's, or one of timm's.")],
+    studies: Studies,
+    concepts: Concepts,
+    masks: Annotated[Path, typer.Option(help="Where each finding is: a Parquet table with image_id, finding and mask_file_name, e.g. a cohort's findings.parquet.")],
+    out: Annotated[Path, typer.Option(help="Folder for attribution.csv and .json, films.parquet and maps.png.")],
+    against: Annotated[str | None, typer.Option(help="Another classifier of the same outputs, e.g. after another pretraining, on the same films.")] = None,
+    names: Names = None,
+    seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
+    device: Device = "cpu",
+) -> None:  # fmt: skip
+    """Share of Grad-CAM's mass inside the true mask: does a classifier look where the finding is."""
+    from synthorax.quality.attribution import OVERALL, evaluate_attribution
+
+    models = [classifier] if against is None else [classifier, against]
+    table = evaluate_attribution(
+        models, studies, concepts, masks, out, names=names_of(names), seed=seed, device=device
+    )
+    for row in table.filter(output=OVERALL).iter_rows(named=True):
+        typer.echo(
+            f"{row['model']}: {row['figure']:9} {row['value']:.3f} ({row['ci_low']:.3f} to {row['ci_high']:.3f}), {row['n_films']} films"
+        )
+    typer.echo(f"{out}/maps.png")
