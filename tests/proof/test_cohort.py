@@ -49,7 +49,7 @@ def test_what_else_is_left_out(inputs, tmp_path):
     for row, changes in zip(
         rows,
         (
-            {"is_valid": False},
+            {"is_valid": False, "reject_reason": "score below 0.2", "n_tries": 3},
             {"source_image_id": "stranger", "patient_id": "stranger"},
             {"source_image_id": "stranger", "patient_id": None},
             {"concepts_after": None, "labels_after": None},
@@ -58,10 +58,14 @@ def test_what_else_is_left_out(inputs, tmp_path):
         strict=False,
     ):
         row.update(changes)
-    write_metadata(metadata_frame(rows), tmp_path)
-    cohort = read_cohort(studies, concepts, [f"mine={tmp_path}"])
+    dataset = tmp_path / "synthetic"
+    write_metadata(metadata_frame(rows), dataset)
+    (tmp_path / "rejected.csv").write_text("row,file_name,reason\n3,a.png,no pixels\n")
+    cohort = read_cohort(studies, concepts, [f"mine={dataset}"])
+    assert cohort.outcomes["n_retried"].sum() == 1
     assert dict(cohort.outcomes.select("outcome", "n").rows()) == {
-        "left out: not valid (score or review)": 1,
+        "left out: not valid, score below 0.2": 1,
+        "films that no edit was made of, see rejected.csv there": 1,
         "left out: its source is not among the real films": 2,
         "left out: no labels": 1,
         "kept": N_FILMS - 4,

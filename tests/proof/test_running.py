@@ -75,6 +75,12 @@ def test_the_page_says_what_it_stands_on(cars):
     ):  # fmt: skip
         assert said in page, said
     assert "http" not in page and "src=" not in page, "self-contained"
+    assert page.count('<svg class="interval') == 7 * 2 * 5, "seven backbones, two arms, five metrics"
+    table = pl.read_csv(cars / "tables" / "coverage.csv")
+    assert table.height == 2 * 2 * 3 and {*table["arm"]} == {"CARS", "CoRPA"}
+    singles = table.filter(pl.col("combinations of") == "labels, single").row(0, named=True)
+    before = sum(int(singles[status].split(" to ")[0]) for status in ("never", "rare", "covered"))
+    assert before == singles["valid combinations"] == 6
 
 
 def test_the_same_command_over_a_finished_run_trains_nothing(cars, capsys):

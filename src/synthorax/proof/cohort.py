@@ -39,10 +39,12 @@ class Cohort:
         real: train, validation and test films, undersampled where asked for.
         arms: method -> its films, of training patients alone.
         sites: image_id -> site, where the manifest has such a column.
-        outcomes: a row for each folder, arm and outcome of synthetic films: ``folder, arm, outcome, n``.
+        outcomes: a row for each folder, arm and outcome of synthetic films: ``folder, arm, outcome, n``, and of these
+            ``n_retried`` that took more than one try.
         counts: what happened to the real films, in words, with numbers.
         is_simulated: every real film is a virtual patient's.
         concepts: all real films, not undersampled, with concepts as targets.
+        vocabulary: what the concepts are.
     """
 
     real: Examples
@@ -52,6 +54,7 @@ class Cohort:
     counts: Mapping[str, int]
     is_simulated: bool
     concepts: Examples = field(repr=False)
+    vocabulary: Vocabulary = field(repr=False)
 
     @property
     def train(self) -> Examples:
@@ -106,7 +109,8 @@ def read_cohort(
             raise InputError(
                 f"{studies} has no film of the split {split!r}; a protocol needs train and test."
             )
-    arms, outcomes = read_arms(synthetic, everything, read_concepts(concepts)[1])
+    vocabulary = read_concepts(concepts)[1]
+    arms, outcomes = read_arms(synthetic, everything, vocabulary)
     return Cohort(
         real=real,
         arms=arms,
@@ -120,6 +124,7 @@ def read_cohort(
         },
         is_simulated=bool((manifest["source"] == "phantom").fill_null(False).all()),
         concepts=replace(read_examples(studies, concepts, "concepts"), splits=everything.splits),
+        vocabulary=vocabulary,
     )  # fmt: skip
 
 
@@ -137,6 +142,7 @@ def read_arms(
     patient_of_image = dict(zip(real.image_ids, real.patient_ids, strict=True))
     kept: dict[str, list[dict]] = {}
     outcomes: Counter[tuple[str, str, str]] = Counter()
+    retried: Counter[tuple[str, str, str]] = Counter()
     for word in folders:
         name, equals, place = word.rpartition("=")
         folder = Path(place)
@@ -145,12 +151,25 @@ def read_arms(
             patient = patient_of_image.get(row["source_image_id"], row["patient_id"])
             outcome = _outcome(row, split_of_patient.get(patient), patient)
             outcomes[str(folder), arm, outcome] += 1
+            retried[str(folder), arm, outcome] += (row["n_tries"] or 1) > 1
             if outcome == KEPT:
                 targets = synthetic_targets(row, real.labels, vocabulary, folder)
                 kept.setdefault(arm, []).append({**row, "patient_id": patient, "folder": str(folder), "targets": targets})  # fmt: skip
+        if (refused := folder.parent / "rejected.csv").is_file() and folder.name == "synthetic":
+            n = pl.read_csv(refused, infer_schema=False).height
+            if n:
+                outcomes[
+                    str(folder), name or "any", f"films that no edit was made of, see {refused.name} there"
+                ] += n
     table = pl.DataFrame(
-        [(*key, n) for key, n in outcomes.items()],
-        schema={"folder": pl.String, "arm": pl.String, "outcome": pl.String, "n": pl.Int64},
+        [(*key, n, retried[key]) for key, n in outcomes.items()],
+        schema={
+            "folder": pl.String,
+            "arm": pl.String,
+            "outcome": pl.String,
+            "n": pl.Int64,
+            "n_retried": pl.Int64,
+        },
         orient="row",
     )
     if folders and not kept:
@@ -232,7 +251,7 @@ def is_normal(films: Examples) -> np.ndarray:
 def _outcome(row: Mapping, split: str | None, patient: str | None) -> str:
     """What becomes of a synthetic film."""
     if row["is_valid"] is False:
-        return "left out: not valid (score or review)"
+        return f"left out: not valid, {row['reject_reason'] or 'no reason given'}"
     if split in ("validation", "test"):
         return f"left out: made from a patient of {split}"
     if split is None and (patient is not None or row["source_image_id"] is not None):

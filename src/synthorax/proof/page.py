@@ -8,12 +8,17 @@ import jinja2
 import polars as pl
 
 from synthorax import __version__
+from synthorax.concepts import ConceptVector, concept_columns
+from synthorax.coverage import compare, coverage
+from synthorax.coverage.comparison import summary
+from synthorax.coverage.ranking import RARE_BELOW, STATUS
 from synthorax.files import atomic
 from synthorax.proof.cars import NAMES
-from synthorax.proof.cohort import KEPT, Cohort
+from synthorax.proof.cohort import KEPT, TRAIN, Cohort
 from synthorax.proof.figures import COMPARED, LEVEL, smallest_holm
 from synthorax.proof.recipe import Recipe
 from synthorax.proof.tables import Table, mean_of, number, signed, spread
+from synthorax.runs import charts
 
 
 def write_page(
@@ -31,6 +36,7 @@ def write_page(
     )  # fmt: skip
     page = environment.get_template("tables.html").render(
         recipe=recipe, cohort=cohort, tables=tables, by_seed=seed_table(differences), provenance=provenance,
+        metrics=[NAMES[metric] for metric in COMPARED], drawn=drawn_differences(comparisons),
         notes=notes(cohort, comparisons, n_resamples, recipe), is_bold=lambda cell: cell.startswith("**"),
         outcomes=cohort.outcomes.sort("arm", pl.col("outcome") != KEPT, "outcome").rows(), version=__version__,
     )  # fmt: skip
@@ -71,6 +77,68 @@ def notes(cohort: Cohort, comparisons: pl.DataFrame, n_resamples: int, recipe: R
             f"{seeds} seed{'s' if seeds > 1 else ''}: a Wilcoxon test over seeds is given from six up; below, every seed's value is."
         )
     return said
+
+
+def coverage_table(cohort: Cohort) -> Table:
+    """Valid combinations of concepts and of labels in the real training films, and with each arm's films added."""
+    train = cohort.concepts.split(TRAIN)
+    names, rows = train.labels, []
+    vectors = [
+        ConceptVector(
+            frozenset(c for c, v in zip(names, row, strict=True) if v == 1),
+            frozenset(c for c, v in zip(names, row, strict=True) if v != v),
+        )
+        for row in train.targets
+    ]
+    before = coverage(_with_labels(vectors, cohort), cohort.vocabulary)
+    for arm, films in cohort.arms.items():
+        added = [
+            ConceptVector(frozenset(present) - {cohort.vocabulary.unremarkable}, frozenset(unknown or ()))
+            for present, unknown in films.frame.select("concepts_after", "concepts_unknown").iter_rows()
+            if present is not None
+        ]
+        after = coverage(_with_labels([*vectors, *added], cohort), cohort.vocabulary)
+        for row in summary(compare(before, after)).iter_rows(named=True):
+            cells = [f"{row[f'{status}_before']} to {row[f'{status}_after']}" for status in STATUS]
+            size = ("single", "pairs", "triples")[row["order"] - 1]
+            rows.append((arm, f"{row['level']}s, {size}", f"{len(added)}", f"{row['n']}", *cells))
+    heads = (
+        "arm",
+        "combinations of",
+        "films added",
+        "valid combinations",
+        *(f"{status}" for status in STATUS),
+    )
+    note = (
+        f"From {len(vectors)} real training films to these and the arm's films: how many valid combinations occur never, "
+        f"rarely (in fewer than {RARE_BELOW} films), and more often."
+    )
+    return Table("coverage", "Coverage, before and after", heads, tuple(rows), note, n_heads=2)
+
+
+def _with_labels(vectors: Sequence[ConceptVector], cohort: Cohort) -> pl.DataFrame:
+    """A concept table; a film without any concept is unremarkable, unless something is unknown."""
+    normal = frozenset({cohort.vocabulary.unremarkable})
+    whole = [v if v.present or v.unknown else ConceptVector(normal) for v in vectors]
+    ids = pl.Series("study_id", map(str, range(len(whole))), dtype=pl.String)
+    return pl.concat([ids.to_frame(), concept_columns(whole, cohort.vocabulary)], how="horizontal")
+
+
+def drawn_differences(comparisons: pl.DataFrame) -> list[tuple[str, str, str, str, list]]:
+    """``test, backbone, arm, against`` and a drawn interval a metric, on one scale a metric."""
+    reach = {
+        metric: max(abs(x) for x in [*part["ci_low"].drop_nulls(), *part["ci_high"].drop_nulls(), 1e-9])
+        for metric in COMPARED
+        for part in [comparisons.filter(metric=metric)]
+    }
+    rows: dict[tuple, list] = {}
+    for row in comparisons.iter_rows(named=True):
+        key = (row["test"], row["backbone"], row["arm"], row["against"])
+        low, high, middle = row["ci_low"], row["ci_high"], row["difference"]
+        known = None not in (low, high, middle)
+        drawing = charts.interval(middle, low, high, reach[row["metric"]], row["verdict"]) if known else ""
+        rows.setdefault(key, []).append(drawing)
+    return [(*key, drawings) for key, drawings in rows.items()]
 
 
 def estimate_table(estimates: pl.DataFrame) -> Table:

@@ -15,7 +15,7 @@ from synthorax.proof import cars
 from synthorax.proof.cohort import Cohort, read_cohort
 from synthorax.proof.figures import measure
 from synthorax.proof.grid import run_grid
-from synthorax.proof.page import comparison_table, estimate_table, write_page
+from synthorax.proof.page import comparison_table, coverage_table, estimate_table, write_page
 from synthorax.proof.recipe import Recipe
 from synthorax.proof.tables import Table
 from synthorax.proof.tiny import tiny_inputs
@@ -72,7 +72,7 @@ def run_recipe(
         tables: list[Table] = []
         if recipe.protocol == "cars-paper":
             tables = _cars_tables(recipe, cohort, run.path, estimates, comparisons, reader, device)
-        tables += [estimate_table(estimates), comparison_table(comparisons)]
+        tables += [coverage_table(cohort), estimate_table(estimates), comparison_table(comparisons)]
         folder = run.path / "tables"
         for table in tables:
             table.write(folder)
