@@ -103,7 +103,7 @@ def write_annotations(
         format: one of :data:`synthorax.studies.formats.ANNOTATED`.
         out: a folder, new or from the same command.
         studies: the films' manifest: only its films are taken, found by image_id or by the file's name, and marks are
-            brought to their grid. Without it a mark keeps the publisher's grid, and there is no ``films.parquet``.
+            brought to their grid. Without it a mark keeps the publisher's grid. Together with a target it gives ``films.parquet``.
         plan: a plan of edits whose films these are.
         edit: labels of the edit mask; default RadEdit's for the set, else none.
         keep: labels of the keep mask, likewise.
@@ -150,7 +150,7 @@ def write_annotations(
     for label in {*chosen.edit, *chosen.keep, *chosen.target} - set(frame["label"]) - sheet.asked:
         raise unknown_choice("label", label, [name for name in frame["label"].unique() if name])
     rejected = pl.DataFrame(sheet.rejected, schema={"image_id": pl.String, "label": pl.String, "reason": pl.String}, orient="row")  # fmt: skip
-    table = None if films is None else sheet.films_table(films, entry.is_exhaustive)
+    table = None if films is None or not chosen.target else sheet.films_table(films, entry.is_exhaustive)
     with atomic(out / "annotations.parquet") as temporary:
         frame.write_parquet(temporary)
     with atomic(out / "rejected.csv") as temporary:
