@@ -29,6 +29,7 @@ from synthorax.studies.films import film_size
 from synthorax.studies.formats import ANNOTATED
 from synthorax.studies.manifest import read_manifest
 from synthorax.studies.marks import Mark, MarkedSet, agreed, box_of, on_grid, pixels_of
+from synthorax.studies.tables import read_table, require_columns
 
 #: Column -> type. Pixels of the film where its size is known, else of the grid that the publisher drew on. ``x_max`` and
 #: ``y_max`` are the first column and row outside. A mask's box is the one around it.
@@ -164,6 +165,22 @@ def write_annotations(
     if unknown:
         told.append(f"{unknown} annotated films are not in {studies}; left out.")
     return Written(frame, rejected, table, tuple(told))
+
+
+def read_annotations(folder: Path | str) -> pl.DataFrame:
+    """The rows of a folder that :func:`write_annotations` wrote, columns as :data:`ANNOTATIONS`; file names are absolute.
+
+    Raises:
+        InputError: no such table, or one with other columns.
+    """
+    path = Path(folder) / "annotations.parquet"
+    if not path.is_file():
+        raise InputError(f"{path} does not exist; expected a folder made by 'synthorax studies annotations'.")
+    frame = read_table(path)
+    require_columns(frame, ANNOTATIONS, path)
+    return frame.select(pl.col(name).cast(kind) for name, kind in ANNOTATIONS.items()).with_columns(
+        pl.concat_str(pl.lit(f"{Path(folder)}/"), "mask_file_name").alias("mask_file_name")
+    )
 
 
 @dataclass

@@ -29,7 +29,7 @@ class CocoFile:
     def film(self, image: str, place: str | None, size: tuple[int, int]) -> None:
         """A film, also one without marks."""
         self.images[image] = {
-            "id": self._id(image), "file_name": place or image, "height": size[0], "width": size[1]
+            "id": self._id(image), "image_id": image, "file_name": place or image, "height": size[0], "width": size[1]
         }  # fmt: skip
 
     def mark(self, image: str, mark: Mark, box: Sequence[float], drawn: np.ndarray | None) -> None:

@@ -8,13 +8,14 @@ from pixel 0), down the columns; ``-1`` is an empty mask (SIIM-ACR Pneumothorax 
 """
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 
 from synthorax.errors import InputError, unknown_choice
 
 #: Form -> the order in which it walks over the pixels (C: along the rows).
-FORMS = {"relative": "F", "absolute": "C", "coco": "F"}
+FORMS: dict[str, Literal["C", "F"]] = {"relative": "F", "absolute": "C", "coco": "F"}
 
 
 def encode(mask: np.ndarray, form: str) -> str:
@@ -74,7 +75,7 @@ def decode(text: str | Sequence[int], height: int, width: int, form: str) -> np.
     np.add.at(turns, starts, 1)
     np.add.at(turns, ends, -1)
     flat = np.cumsum(turns[:-1]) > 0
-    return flat.reshape((height, width), order="F" if FORMS[form] == "F" else "C")
+    return flat.reshape((height, width), order=FORMS[form])
 
 
 def _check(form: str) -> None:

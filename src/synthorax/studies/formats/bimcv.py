@@ -47,7 +47,7 @@ def _row(film: Path, labels: dict, people: dict[str, tuple[str | None, str | Non
     present = labels.get((patient, session))
     told = read_json(film.with_suffix(".json"), dict) if film.with_suffix(".json").is_file() else {}
     sex, age = people.get(patient, (None, None))
-    listed = None if present is None else []
+    listed: list[str] | None = None if present is None else []
     return {
         "study_id": session,
         "patient_id": patient,
