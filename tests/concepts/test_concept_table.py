@@ -194,3 +194,34 @@ def test_open_i_gold():
     floors = {"macro": 0.92, "Cardiomegaly": 0.96, "No Relevant Finding": 0.97, "Pleural Effusion": 0.94,
               "Pneumonia": 0.91, "Pneumothorax": 0.80, "Suspicious Malignancy": 0.75}  # fmt: skip
     assert {label for label, floor in floors.items() if f1[label] < floor} == set()
+
+
+def test_labels_of_the_openchest_sets_are_known_by_their_words():
+    lists = pl.List(pl.String)
+    studies = pl.DataFrame(
+        {
+            "study_id": ["vindr", "medfmc", "padchest", "tubes", "devices"],
+            "source": ["vindr-cxr", "medfmc", "padchest", "ranzcr-clip", "padchest"],
+            "labels_present": [["Pleural effusion", "Nodule/Mass"], ["pleural_effusion"], ["normal"], ["CVC - Normal"], ["NSG tube", "kyphosis"]],
+            "labels_absent": [["Pneumothorax", "No finding"], ["pneumothorax"], [], [], []],
+            "labels_uncertain": [["Cardiomegaly"], [], [], [], []],
+        },
+        schema_overrides={name: lists for name in ("labels_present", "labels_absent", "labels_uncertain")},
+    )  # fmt: skip
+    table = from_label_columns(studies, CORPA)
+    columns = (
+        "effusion",
+        "nodule",
+        "mass",
+        "absent_lung_markings",
+        "enlarged_heart",
+        "unremarkable",
+        "other_findings",
+    )
+    assert table.select(columns).rows() == [
+        (1, 1, None, 0, None, 0, False),
+        (1, None, None, 0, None, 0, False),
+        (0, 0, 0, 0, 0, 1, False),
+        (None, None, None, None, None, None, False),
+        (None, None, None, None, None, 0, True),
+    ]

@@ -131,7 +131,11 @@ def test_a_parquet_column_of_another_type_is_refused(tmp_path):
     [
         ("absent.parquet", None, "does not exist; expected a table. Correct the path."),
         ("torn.parquet", b"PAR1 torn", "cannot be read as a table"),
-        ("studies.xlsx", b"PK", "is no table that can be read; expected .csv, .csv.gz or .parquet."),
+        (
+            "studies.xlsx",
+            b"PK",
+            "is no table that can be read; expected .csv or .tsv (gzipped too), .csv.zip or .parquet.",
+        ),
     ],
 )
 def test_what_is_no_table_gets_one_sentence(tmp_path, name, content, sentence):
@@ -177,7 +181,7 @@ def test_importing_a_manifest_rejects_its_bad_rows_and_goes_on(films):
     [
         (
             {"format": "nhi"},
-            "format is 'nhi'; expected one of chexpert, chexpert-plus, dicom, folder, hannover, manifest, mimic-cxr, mimic-cxr-reports",
+            "format is 'nhi'; expected one of bimcv-covid19, brax, chestx-det, chexpert, chexpert-plus, dicom",
         ),
         (
             {"format": "nih"},

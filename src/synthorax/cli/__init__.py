@@ -41,6 +41,8 @@ COMMANDS = {
         "evaluate fairness": "measures:fairness",
         "evaluate semantic": "measures:semantic",
         "evaluate attribution": "measures:attribution",
+        "evaluate segmentation": "overlap:segmentation",
+        "evaluate detection": "overlap:detection",
         "stress": "stress:app",
         "recipes": "recipes:app",
         "readers": "readers:app",

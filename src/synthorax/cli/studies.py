@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from synthorax.studies.formats import ANNOTATED, FORMATS
+
 app = typer.Typer(no_args_is_help=True, help="Bring films and reports into one manifest.")
 
 
@@ -20,7 +22,7 @@ def import_(
     ],
     format: Annotated[
         str,
-        typer.Option(help="nih, openi, hannover, mimic-cxr, chexpert, dicom, folder or manifest."),
+        typer.Option(help=f"{', '.join(FORMATS)}."),
     ],
     out: Annotated[Path, typer.Option(help="The manifest to write, e.g. studies.parquet.")],
     limit: Annotated[int | None, typer.Option(help="Take this many films at most (a fixed shuffle).")] = None,
@@ -28,7 +30,9 @@ def import_(
         str, typer.Option(help="Views to take: PA, AP, LATERAL, unknown, separated by commas.")
     ] = "PA,AP,unknown",
     reports: Annotated[Path | None, typer.Option(help="Folder with the reports' texts.")] = None,
-    table: Annotated[Path | None, typer.Option(help="folder: the CSV that describes the films.")] = None,
+    table: Annotated[
+        Path | None, typer.Option(help="folder: the CSV that describes the films; medfmc: one of its lists.")
+    ] = None,
     mimic_iv: Annotated[
         Path | None, typer.Option(help="mimic-cxr: MIMIC-IV's folder with patients and admissions.")
     ] = None,
@@ -62,6 +66,56 @@ def import_(
     typer.echo(f"{found.frame.height} films of {patients} patients in {n_studies} studies: {out}")
     typer.echo(f"{with_text} with a report, {found.frame['labels_present'].count()} with the set's labels")
     typer.echo(f"{found.rejected.height} rejected: {listed}")
+    for row in found.rejected.head(3).iter_rows(named=True):
+        typer.echo(f"  {row['reason']}")
+    for note in found.notes:
+        typer.echo(f"note: {note}")
+    if strict and found.rejected.height:
+        raise typer.Exit(1)
+
+
+def _labels(words: str | None) -> list[str] | None:
+    return None if words is None else [word.strip() for word in words.split(",") if word.strip()]
+
+
+@app.command()
+def annotations(
+    path: Annotated[Path, typer.Argument(help="The set's folder as published, or its table of masks or boxes.")],
+    format: Annotated[str, typer.Option(help=f"{', '.join(ANNOTATED)}.")],
+    out: Annotated[Path, typer.Option(help="Folder for annotations.parquet, masks, coco.json and films.parquet.")],
+    studies: Annotated[
+        Path | None,
+        typer.Option(help="The films' manifest: only its films, masks on their grid, and films.parquet for 'stress'."),
+    ] = None,
+    plan: Annotated[
+        Path | None, typer.Option(help="A plan of edits: also written with its masks, for 'edit --masks file'.")
+    ] = None,
+    edit: Annotated[str | None, typer.Option(help="Labels of the edit mask, between commas; default RadEdit's of the set.")] = None,
+    keep: Annotated[str | None, typer.Option(help="Labels of the keep mask; likewise.")] = None,
+    target: Annotated[str | None, typer.Option(help="Labels that make a film positive; default those of the edit mask.")] = None,
+    least_raters: Annotated[int, typer.Option(min=1, help="Raters who must agree on a pixel, or on a label.")] = 1,
+    limit: Annotated[int | None, typer.Option(min=1, help="Take this many films at most.")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 where a mark was rejected.")] = False,
+) -> None:  # fmt: skip
+    """Read masks and boxes as published: one table, masks on the films' grid, edit and keep masks, COCO JSON."""
+    from synthorax.studies.annotations import write_annotations
+
+    found = write_annotations(
+        path, format, out, studies=studies, plan=plan, edit=_labels(edit), keep=_labels(keep), target=_labels(target),
+        least_raters=least_raters, limit=limit,
+    )  # fmt: skip
+    marks = found.frame.filter(found.frame["kind"] != "none")
+    typer.echo(
+        f"{marks.height} marks of {found.frame['image_id'].n_unique()} films: {out}/annotations.parquet"
+    )
+    for label, number in sorted(marks["label"].value_counts().rows()):
+        typer.echo(f"  {label}: {number}")
+    if found.films is not None:
+        n_masks = found.films["edit_mask_file_name"].count()
+        typer.echo(
+            f"{found.films.height} films with a target, {n_masks} with an edit mask: {out}/films.parquet"
+        )
+    typer.echo(f"{found.rejected.height} rejected: {out}/rejected.csv")
     for row in found.rejected.head(3).iter_rows(named=True):
         typer.echo(f"  {row['reason']}")
     for note in found.notes:

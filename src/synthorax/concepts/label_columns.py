@@ -6,6 +6,9 @@
     'No Finding'          -> unremarkable is 1, and all that the set asks of every film is absent
     any other finding     -> unremarkable is 0
 
+A label is known by its words, whatever their case and whether ``_`` or a blank is between them: sets spell 'Pleural effusion',
+'pleural_effusion' and 'Pleural Effusion'.
+
 A concept that the columns cannot express is NULL, not absent. A film with nothing but findings outside the
 vocabulary is kept and flagged ``other_findings``.
 """
@@ -45,17 +48,23 @@ def from_label_columns(studies: pl.DataFrame, vocabulary: Vocabulary) -> pl.Data
                 f"the studies table has no column {name!r}. Make it with 'synthorax studies import'."
             )
 
+    spelled = [name for name in LISTS if name in studies.columns]
+    element = pl.element().str.to_lowercase().str.replace_all("_", " ", literal=True)
+    studies = studies.with_columns(pl.col(spelled).cast(pl.List(pl.String)).list.eval(element))
+
     def lists(label: str, which: str) -> pl.Expr:
         if which not in studies.columns:
             return pl.lit(False)
-        return pl.col(which).list.contains(label).fill_null(False)
+        return pl.col(which).list.contains(_words(label)).fill_null(False)
 
     def lists_any(labels: list[str], which: str) -> pl.Expr:
         return pl.any_horizontal(pl.lit(False), *(lists(label, which) for label in labels))
 
     is_normal = lists_any(list(columns.no_finding), LISTS[0])
     neutral = [*columns.no_finding, *columns.not_findings]
-    any_finding = pl.col(LISTS[0]).list.set_difference(neutral).list.len().fill_null(0) > 0
+    any_finding = (
+        pl.col(LISTS[0]).list.set_difference([_words(label) for label in neutral]).list.len().fill_null(0) > 0
+    )
     known = lists_any(list(columns.present), LISTS[0])
     source = pl.col("source") if "source" in studies.columns else pl.lit(None, dtype=pl.String)
     expressions = {}
@@ -84,3 +93,7 @@ def from_label_columns(studies: pl.DataFrame, vocabulary: Vocabulary) -> pl.Data
         (any_finding & ~known).alias("other_findings"),
     )
     return columns_with_labels(concepts, vocabulary)
+
+
+def _words(label: str) -> str:
+    return label.lower().replace("_", " ")

@@ -201,6 +201,13 @@ def _upright(pixels: np.ndarray, ds: Dataset, applied: list[str]) -> tuple[np.nd
     return pixels, transposed
 
 
+def turns(ds: Dataset) -> bool:
+    """Whether :func:`read_dicom` turns the stored pixels upright."""
+    applied: list[str] = []
+    _upright(np.zeros((1, 1)), ds, applied)
+    return bool(applied)
+
+
 def view_of(ds: Dataset) -> str | None:
     """PA, AP or LATERAL from View Position, else View Code Sequence, else a sagittal Patient Orientation."""
     view = stated_view(ds)

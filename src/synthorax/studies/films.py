@@ -101,6 +101,32 @@ def check_film(path: Path | str) -> None:
         pass
 
 
+def film_size(path: Path | str) -> tuple[int, int]:
+    """Height and width that :func:`read_film` would give, from the header alone.
+
+    Raises:
+        InputError: as :func:`check_film`; or the header has the film turned, so that what was drawn on the stored pixels
+            would not lie on the film.
+    """
+    path = Path(path)
+    if kind_of(path) == "dicom":
+        from synthorax.studies.dicom import read_header, turns
+
+        header = read_header(path)
+        turned, size = turns(header), (int(header.Rows), int(header.Columns))
+    else:
+        with _opened(path) as image:
+            has_exif = (
+                image.format == "JPEG" or "exif" in image.info
+            )  # a PNG without it would be decoded to look
+            turned, size = has_exif and image.getexif().get(0x0112, 1) != 1, (image.height, image.width)
+    if turned:
+        raise InputError(
+            f"{path} is stored turned, by its header; annotations are drawn on the stored pixels. Save it upright."
+        )
+    return size
+
+
 def _read_picture(path: Path) -> Film:
     from PIL import ImageOps
 

@@ -43,7 +43,7 @@ def import_studies(
             year), a larger limit keeps the smaller one's films, and adding films to the set disturbs the
             sample little. Films after the last one taken are neither taken nor listed as rejected.
         views: views to take: PA, AP, LATERAL, and ``unknown`` where the set doesn't say.
-        options: the format's own: ``reports`` (folder, ``openi`` also an archive), ``table`` (a CSV),
+        options: the format's own: ``reports`` (folder, ``openi`` also an archive), ``table`` (a CSV; ``medfmc`` one of its lists),
             ``mimic_iv`` (folder with patients and admissions), ``labeler`` (``chexpert`` or ``negbio``), ``take_burned_in``.
 
     Raises:
@@ -76,7 +76,9 @@ def import_studies(
             taken.append(row)
         if len(taken) == limit:
             break
-    frame = pl.DataFrame([{name: row[name] for name in MANIFEST} for row in taken], schema=MANIFEST)
+    scores = {name: pl.Float64() for name in source.frame.columns if name.startswith("score_")}
+    schema = pl.Schema({**MANIFEST, **scores})
+    frame = pl.DataFrame([{name: row[name] for name in schema} for row in taken], schema=schema)
     return Studies(
         frame.sort("patient_id", "study_id", "image_id"),
         pl.DataFrame([rejected[index] for index in sorted(rejected)], schema=REJECTED, orient="row"),

@@ -8,7 +8,7 @@ VIEWS = ("PA", "AP", "LATERAL")
 SEXES = ("F", "M")
 MAX_AGE = 120
 
-# As NIH, MIMIC-CXR, Hannover and DICOM (PS3.3 C.8.11.5.1.1 and CID 4010) spell them. Obliques, decubitus,
+# As NIH, MIMIC-CXR, Hannover, PadChest and DICOM (PS3.3 C.8.11.5.1.1 and CID 4010) spell them. Obliques, decubitus,
 # axial and lordotic views are other projections and deliberately not here.
 _VIEW_SPELLINGS = {
     "PA": ("PA", "POSTERO-ANTERIOR", "POSTEROANTERIOR"),
@@ -17,6 +17,7 @@ _VIEW_SPELLINGS = {
         "ANTERO-POSTERIOR",
         "ANTEROPOSTERIOR",
         "AP SUPINE",
+        "AP HORIZONTAL",
         "AP ERECT",
         "AP PORTABLE",
         "PORTABLE AP",
@@ -35,7 +36,7 @@ _VIEW_SPELLINGS = {
 }
 _VIEW_OF = {spelling: view for view, spellings in _VIEW_SPELLINGS.items() for spelling in spellings}
 _SEX_OF = {"F": "F", "FEMALE": "F", "M": "M", "MALE": "M"}
-_NOT_STATED = ("", "UNKNOWN", "U", "O", "OTHER", "NAN", "NONE", "N/A", "UNSPECIFIED")
+_NOT_STATED = ("", "UNKNOWN", "UNK", "U", "O", "OTHER", "NAN", "NONE", "N/A", "UNSPECIFIED")
 _YEARS_PER = {"Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
 
 

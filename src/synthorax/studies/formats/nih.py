@@ -2,7 +2,8 @@
 
 All fourteen were asked of every film, so a finding that isn't listed is absent. 'No Finding' is a label of
 its own and stands in ``labels_present`` alone. The patient-level lists ``train_val_list.txt`` and
-``test_list.txt``, where present, become the splits ``train`` and ``test``.
+``test_list.txt``, where present, become the splits ``train`` and ``test``. ``BBox_List_2017.csv`` boxes some findings of 880
+films; it says nothing of what else they show, or of other films.
 """
 
 import difflib
@@ -11,8 +12,9 @@ from pathlib import Path
 
 import polars as pl
 
+from synthorax.studies.marks import MarkedSet, box_mark, by_film, corners
 from synthorax.studies.source import Source, raw_frame, require_folder
-from synthorax.studies.tables import published_table, read_table, require_columns
+from synthorax.studies.tables import numbers_in, published_table, read_table, require_columns
 
 FINDINGS = (
     "Atelectasis",
@@ -32,6 +34,10 @@ FINDINGS = (
 )
 NO_FINDING = "No Finding"
 TABLES = ("Data_Entry.csv", "Data_Entry_2017*.csv", "Data_Entry_2017*.csv.gz")
+BOXES = ("BBox_List_2017.csv", "BBox_List_2017.csv.gz")
+#: The header's ``Bbox [x,y,w,h]`` is not quoted, so its parts are columns of their own.
+CORNER_AND_SIZE = ("Bbox [x", "y", "w", "h]")
+SIZE = (1024, 1024)
 SPLIT_LISTS = {"train_val_list.txt": "train", "test_list.txt": "test"}
 
 
@@ -82,6 +88,19 @@ def read_source(path: Path) -> Source:
             table.name,
         )
     )
+
+
+def read_annotations(path: Path) -> MarkedSet:
+    """The boxes of ``BBox_List_2017.csv``, on films of 1024 x 1024 px; labels keep its spelling (``Infiltrate``)."""
+    table = path if path.is_file() else published_table(path, BOXES, "ChestX-ray14")
+    frame = read_table(table)
+    require_columns(frame, ("Image Index", "Finding Label", *CORNER_AND_SIZE), table)
+    numbers = numbers_in(frame, CORNER_AND_SIZE, table)
+    marks = (
+        box_mark(Path(name or "").stem, label, corners(cells), f"{table.name} row {row}", size=SIZE)
+        for row, (name, label, cells) in enumerate(zip(frame["Image Index"], frame["Finding Label"], numbers, strict=True), 1)
+    )  # fmt: skip
+    return MarkedSet(by_film(marks), film_paths(path) if path.is_dir() else {})
 
 
 def film_paths(root: Path) -> dict[str, str]:
