@@ -87,7 +87,7 @@ def attribution(
     classifier: Annotated[str, typer.Argument(help="A folder of weights: a classifier's, or one of timm's.")],
     studies: Studies,
     concepts: Concepts,
-    masks: Annotated[Path, typer.Option(help="Where each finding is: a Parquet table with image_id, finding and mask_file_name, e.g. a cohort's findings.parquet.")],
+    masks: Annotated[Path, typer.Option(help="Where each finding is: a Parquet table with image_id, finding and mask_file_name, a cohort's findings.parquet or the annotations.parquet of 'studies annotations'.")],
     out: Annotated[Path, typer.Option(help="Folder for attribution.csv and .json, films.parquet and maps.png.")],
     against: Annotated[str | None, typer.Option(help="Another classifier of the same outputs, e.g. after another pretraining, on the same films.")] = None,
     names: Names = None,

@@ -58,7 +58,7 @@ def evaluate_attribution(
         models: one or two folders, a classifier's or timm's; both must give the first one's outputs.
         studies, concepts: the films and their labels.
         masks: a Parquet table with ``image_id``, ``finding`` (a label or a concept) and ``mask_file_name`` (from the
-            table's folder), as a cohort's findings.parquet.
+            table's folder), as a cohort's findings.parquet; or the annotations.parquet of 'studies annotations'.
         out: folder for attribution.csv and .json, films.parquet and maps.png.
         names: of the first model's outputs.
         seed: of the bootstrap.
@@ -197,6 +197,8 @@ def _mask_table(path: Path) -> pl.DataFrame:
         table = pl.read_parquet(path)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise InputError(f"{path} cannot be read ({error}); expected a Parquet table of masks.") from error
+    if "finding" not in table.columns and "label" in table.columns:  # as 'studies annotations' writes
+        table = table.rename({"label": "finding"})
     missing = [name for name in columns if name not in table.columns]
     if missing:
         raise InputError(f"{path} has no column {missing[0]!r}; expected {', '.join(columns)}.")
