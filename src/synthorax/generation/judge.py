@@ -159,6 +159,7 @@ def train(planted: Sequence[Planted], settings: Settings, seed: int = 0) -> Smal
 def _fit(found: Sequence[dict[str, list[Features]]], planted: Sequence[Planted], settings: Settings, seed: int) -> SmallJudge:  # fmt: skip
     from sklearn.feature_extraction import DictVectorizer
     from sklearn.linear_model import LogisticRegression
+    from threadpoolctl import threadpool_limits
 
     tasks: list[tuple[str, list[Features], list[int], int]] = []
     for kind in (TOLD, LEFT_OUT):
@@ -169,9 +170,10 @@ def _fit(found: Sequence[dict[str, list[Features]]], planted: Sequence[Planted],
         tasks.append((f"{kind} level", [with_category(one, e.category) for one, e in wrong], [e.risk - 1 for _, e in wrong], len(LEVELS)))  # fmt: skip
     table = DictVectorizer(dtype=np.float32).fit([one for _, features, _, _ in tasks for one in features])
     weights = {}
-    for name, features, target, n in tasks:
-        model = LogisticRegression(C=settings.c, max_iter=200, tol=1e-3, random_state=seed % 2**32)
-        weights[name] = _all_classes(model.fit(table.transform(features), target), n)
+    with threadpool_limits(1):  # the matrices are small: a second thread only waits
+        for name, features, target, n in tasks:
+            model = LogisticRegression(C=settings.c, max_iter=200, tol=1e-3, random_state=seed % 2**32)
+            weights[name] = _all_classes(model.fit(table.transform(features), target), n)
     return SmallJudge(settings, tuple(map(str, table.feature_names_)), weights)
 
 
