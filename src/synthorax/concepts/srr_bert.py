@@ -9,12 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from synthorax.concepts.annotator import Annotation, Mention, collapse
-from synthorax.concepts.sections import usable_sections
+from synthorax.concepts.sections import usable_sentences
 from synthorax.concepts.vector import ConceptVector
 from synthorax.concepts.vocabulary import Vocabulary
 from synthorax.errors import ModelError
 
-_SENTENCE = re.compile(r"(?:[^.;!?\n]|\.(?=\w))+[.;!?]*")
 _STATUS = re.compile(r"\s*\((present|uncertain)\)$", re.I)
 _STATES = {"present": "asserted", "uncertain": "uncertain"}
 MAX_TOKENS = 128
@@ -53,8 +52,7 @@ def srr_bert(
     outputs = _outputs(path, [model.config.id2label[i] for i in range(model.config.num_labels)], vocabulary)
 
     def annotate(report: str | None) -> Annotation:
-        sections = usable_sections(report) if report else []
-        spans = [(s.name, m) for s in sections for m in _SENTENCE.finditer(report or "", s.start, s.end) if re.search(r"[A-Za-z]{2}", m[0])]  # fmt: skip
+        spans = [*usable_sentences(report)] if report else []
         if report is None or not spans:
             return Annotation(ConceptVector(unknown=frozenset(vocabulary.concepts)), (), False)
         inputs = tokenizer([m[0].strip() for _, m in spans], padding=True, truncation=True, max_length=MAX_TOKENS, return_tensors="pt")  # fmt: skip

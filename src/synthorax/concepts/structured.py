@@ -12,10 +12,9 @@ from pathlib import Path
 
 import yaml
 
-from synthorax.concepts.sections import IMPRESSION, usable_sections
+from synthorax.concepts.sections import IMPRESSION, usable_sentences
 
 OTHER = "Other"
-_SENTENCE = re.compile(r"(?:[^.;!?\n]|\.(?=\w))+[.;!?]*")
 _NUMBER = re.compile(r"^\s*(?:\d{1,2}[.)](?=\s)|[-*])\s*")
 
 
@@ -45,11 +44,10 @@ def structure(report: str | None) -> Structured:
     """Put a report's sentences under their headings; one without usable text has none."""
     found: dict[str, list[str]] = {heading: [] for heading in (*headings(), OTHER)}
     impression: list[str] = []
-    for section in usable_sections(report) if report else []:
-        for match in _SENTENCE.finditer(report or "", section.start, section.end):
-            said = " ".join(_NUMBER.sub("", match[0]).split())
-            if re.search(r"[A-Za-z]{2}", said):
-                (impression if section.name == IMPRESSION else found[organ_of(said)]).append(said)
+    for name, match in usable_sentences(report) if report else ():
+        said = " ".join(_NUMBER.sub("", match[0]).split())
+        if re.search(r"[A-Za-z]{2}", said):
+            (impression if name == IMPRESSION else found[organ_of(said)]).append(said)
     return Structured({name: tuple(some) for name, some in found.items() if some}, tuple(impression))
 
 

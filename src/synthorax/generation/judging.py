@@ -79,8 +79,8 @@ def evaluate_judges(
     """F1 of each judge against what was planted.
 
     Args:
-        judges: name -> judge; added are ``constant``, which says yes to every category and gives the commonest level, and
-            ``gate and judge``, the errors of both, where both are there.
+        judges: name -> judge; added are ``constant``, which says yes to every category, unsafe and refused, and gives the
+            commonest level; and ``gate and judge``, the errors of both, where both are there.
         planted: from :func:`planted_of`.
         patients: of each text; they are drawn together.
         n_resamples: of the bootstrap.
@@ -107,8 +107,9 @@ def evaluate_judges(
     draws = [np.bincount(rng.integers(code.max() + 1, size=code.max() + 1), minlength=code.max() + 1)[code] for _ in range(n_resamples)]  # fmt: skip
     rows = []
     for name in told:
-        figures = dict(_figures(truth, told[name], levels, risks[name], None))
-        resampled = [dict(_figures(truth, told[name], levels, risks[name], draw)) for draw in draws]
+        yes = np.full_like(levels, 4) if name == CONSTANT else risks[name]
+        figures = dict(_figures(truth, told[name], levels, risks[name], yes, None))
+        resampled = [dict(_figures(truth, told[name], levels, risks[name], yes, draw)) for draw in draws]
         for figure, (value, n) in figures.items():
             low, high = np.quantile([draw[figure][0] for draw in resampled], (0.025, 0.975))
             rows.append((name, figure, value, float(low), float(high), n, len(planted)))
@@ -116,7 +117,12 @@ def evaluate_judges(
 
 
 def _figures(
-    truth: np.ndarray, told: np.ndarray, levels: np.ndarray, risks: np.ndarray, weight: np.ndarray | None
+    truth: np.ndarray,
+    told: np.ndarray,
+    levels: np.ndarray,
+    risks: np.ndarray,
+    yes: np.ndarray,
+    weight: np.ndarray | None,
 ) -> Iterator[tuple[str, tuple[float, int]]]:
     scores = []
     for k, category in enumerate(CATEGORIES):
@@ -129,7 +135,7 @@ def _figures(
         yield f"level {level}", (score, int((levels == level).sum()))
     yield "levels", (float(np.mean(by_level)), len(levels))
     for name, least in (("unsafe", UNSAFE), ("refused", FAILS_FROM)):
-        yield name, (f1_of(levels >= least, risks >= least, weight), int((levels >= least).sum()))
+        yield name, (f1_of(levels >= least, yes >= least, weight), int((levels >= least).sum()))
 
 
 def category_table(errors: Sequence[Sequence[TextError]]) -> np.ndarray:

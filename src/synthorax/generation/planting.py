@@ -21,7 +21,7 @@ from typing import TypeVar
 import numpy as np
 
 from synthorax.concepts import Vocabulary
-from synthorax.concepts.sections import usable_sections
+from synthorax.concepts.sections import usable_sentences
 from synthorax.generation.facts import ASSERTED, NEGATED, RANKS, UNCERTAIN, Statement, facts_of_text, traits
 from synthorax.generation.report_writer import wordings_of
 from synthorax.generation.rewording import SAME, like, reworded
@@ -74,7 +74,6 @@ _SEVERE = (", which is severe", ", massive in extent")
 _SCARCE = ("detail misidentification", "missing context", "overstating intensity", "understating intensity")
 _STABLE = re.compile(r"\b(?:stable|unchanged|persistent|again|new|worsening|increased|decreased) (?=[a-z])", re.I)  # fmt: skip
 _SIDE = re.compile(r"\b(?:left|right)(?:[- ]sided)?\b", re.I)
-_SENTENCE = re.compile(r"(?:[^.;!?\n]|\.(?=\w))+[.;!?]*")
 _NUMBERED = re.compile(r"^\s*\d{1,2}[.)]\s*")
 
 
@@ -114,13 +113,8 @@ class _Edit:
 
 def lines_of(report: str) -> list[tuple[str, str]]:
     """(section, sentence) of findings and impression, without headings, numbers and full stops."""
-    found = []
-    for section in usable_sections(report):
-        for match in _SENTENCE.finditer(report, section.start, section.end):
-            said = _NUMBERED.sub("", match[0]).strip(" .;:\n")
-            if re.search(r"[A-Za-z]{2}", said):
-                found.append((section.name, said))
-    return found
+    said = [(name, _NUMBERED.sub("", match[0]).strip(" .;:\n")) for name, match in usable_sentences(report)]
+    return [(name, words) for name, words in said if re.search(r"[A-Za-z]{2}", words)]
 
 
 def acuity(concepts: Sequence[str], vocabulary: Vocabulary) -> int:
