@@ -63,7 +63,7 @@ def evaluate_judge(
     with atomic(out / "judge.csv") as temporary:
         table.write_csv(temporary)
     for row in table.iter_rows(named=True):
-        typer.echo(f"{row['judge']:8} {row['figure']:26} F1 {row['f1']:.3f} ({row['ci_low']:.3f} to {row['ci_high']:.3f}), {row['n_planted']} of {row['n_texts']} texts")  # fmt: skip
+        typer.echo(f"{row['judge']:8} {row['figure']:26} F1 {row['f1']:.3f} ({row['ci_low']:.3f} to {row['ci_high']:.3f}), {row['n_planted']} planted in {row['n_texts']} texts")  # fmt: skip
     typer.echo(f"{len(planted)} texts of {len(set(patients))} patients; {out}/judge.csv")
 
 
