@@ -75,17 +75,24 @@ class Endpoint:
         seed: int,
         temperature: float = 0.0,
         images: Sequence[str] = (),
+        examples: Sequence[tuple[str, str]] = (),
     ) -> str:
         """The model's answer to one question, about images where there are some (data URIs).
+
+        ``examples`` are (image, answer) pairs that stand before it: the same question of another image, and its answer.
 
         Raises:
             ModelError: no answer, an error status, or one that is not in the form of chat completions.
         """
-        shown = [{"type": "image_url", "image_url": {"url": uri}} for uri in images]
-        content = [*shown, {"type": "text", "text": question}] if shown else question
+
+        def asked(uris: Sequence[str]) -> dict[str, object]:
+            shown = [{"type": "image_url", "image_url": {"url": uri}} for uri in uris]
+            return {"role": "user", "content": [*shown, {"type": "text", "text": question}] if shown else question}  # fmt: skip
+
+        before = [turn for uri, said in examples for turn in (asked([uri]), {"role": "assistant", "content": said})]  # fmt: skip
         body = {
             "model": self.model,
-            "messages": [{"role": "system", "content": instruction}, {"role": "user", "content": content}],
+            "messages": [{"role": "system", "content": instruction}, *before, asked(images)],
             "temperature": temperature,
             "seed": seed % 2**31,
         }

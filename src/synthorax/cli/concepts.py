@@ -38,15 +38,29 @@ def annotate(
     vocabulary: VocabularyOption = "corpa",
     policy: PolicyOption = "strict",
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; default: all cores.")] = None,
+    annotator: Annotated[
+        Path | None, typer.Option(help="Read with SRR-BERT in this transformers folder instead of by rules; give --vocabulary srr.")
+    ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 where a row was rejected.")] = False,
-) -> None:
+) -> None:  # fmt: skip
     """Write a 0/1/NULL column for every concept and label of every film, with the evidence spans."""
-    from synthorax.concepts.reading import find_studies
+    from synthorax.concepts.reading import find_studies, read_studies
     from synthorax.concepts.streaming import annotate_to
     from synthorax.files import atomic
 
-    found, rejected = find_studies(studies, format)
-    outcome = annotate_to(found, out, vocabulary, policy, workers=workers)
+    if annotator is None:
+        found, rejected = find_studies(studies, format)
+        outcome = annotate_to(found, out, vocabulary, policy, workers=workers)
+    else:
+        from synthorax.concepts import Vocabulary, annotate_studies, write_concepts
+        from synthorax.concepts.srr_bert import srr_bert
+        from synthorax.concepts.studies_table import Outcome
+
+        words = Vocabulary.load(vocabulary, policy)
+        frame, rejected = read_studies(studies, format)
+        table = annotate_studies(frame, words, annotator=srr_bert(annotator, words))
+        write_concepts(table, out, words, vocabulary)
+        outcome = Outcome.of(table)
     typer.echo(f"{outcome.n_rows} films: {out}")
     typer.echo(outcome.sentence())
     if rejected.height:
@@ -56,6 +70,37 @@ def annotate(
         typer.echo(f"{rejected.height} rejected: {listed}; the first: {rejected['reason'][0]}")
         if strict:
             raise typer.Exit(1)
+
+
+@app.command()
+def structure(
+    studies: Annotated[
+        Path,
+        typer.Argument(help="A manifest, a table with study_id and report, or a set's folder with --format."),
+    ],
+    out: Annotated[
+        Path, typer.Option(help="The table to write, e.g. structured.parquet: study_id, structured.")
+    ],
+    format: FormatOption = None,
+) -> None:
+    """Put each report's sentences under sections and headings of organs; no word is changed."""
+    import polars as pl
+
+    from synthorax.concepts.reading import read_studies
+    from synthorax.concepts.structured import OTHER
+    from synthorax.concepts.structured import structure as structured
+    from synthorax.files import atomic
+
+    frame, _ = read_studies(studies, format)
+    found = [structured(report) for report in frame["report"]]
+    table = frame.select("study_id", "report").with_columns(
+        pl.Series("structured", [one.text() or None for one in found], dtype=pl.String)
+    )
+    with atomic(out) as temporary:
+        table.write_parquet(temporary)
+    n = sum(len(some) for one in found for some in one.findings.values())
+    others = sum(len(one.findings.get(OTHER, ())) for one in found)
+    typer.echo(f"{table.height} reports, {n} sentences of findings, {others} under no organ: {out}")
 
 
 @app.command()

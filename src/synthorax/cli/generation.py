@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from synthorax.cli.judges import JUDGE, JudgeModel, load_judge
+
 if TYPE_CHECKING:
     import polars as pl
 
@@ -103,6 +105,12 @@ def check(
     text: Annotated[str, typer.Option(help="The column with the texts.")] = "text",
     vocabulary: VocabularyOption = "openchest",
     max_words: Annotated[int | None, typer.Option(min=1, help="More words are an error.")] = None,
+    judge: Annotated[str | None, typer.Option(help=f"Also ask a judge, which can refuse a text and never pass one: {JUDGE}")] = None,
+    judge_model: JudgeModel = None,
+    allow_external_endpoint: Annotated[
+        str | None,
+        typer.Option(help="HOST: a server elsewhere that the data's use agreement allows to be sent reports.", metavar="HOST"),
+    ] = None,
     strict: Strict = False,
 ) -> None:  # fmt: skip
     """Judge texts against their sources: each error with its category and its risk from 1 to 4."""
@@ -111,7 +119,8 @@ def check(
     from synthorax.generation import check_texts
     from synthorax.studies.tables import read_table
 
-    judged = check_texts(read_table(texts), Vocabulary.load(vocabulary), text=text, max_words=max_words)
+    asked = None if judge is None else load_judge(judge, judge_model, allow_external_endpoint)
+    judged = check_texts(read_table(texts), Vocabulary.load(vocabulary), text=text, max_words=max_words, judge=asked)  # fmt: skip
     with atomic(out) as temporary:
         judged.write_parquet(temporary)
     _tell(judged, out, strict)

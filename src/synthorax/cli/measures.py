@@ -41,14 +41,19 @@ def fairness(
 
 def semantic(
     dataset: Annotated[Path, typer.Argument(help="A run, or a dataset's folder with metadata.parquet.", metavar="RUN_OR_DATASET")],
-    reader: Annotated[str, typer.Option(help="Who reads: http://... of an OpenAI-compatible server that takes images; the folder of a transformers vision-language model; or a concept reader (a classifier's folder, an .onnx file, module:name).")],
+    reader: Annotated[str, typer.Option(help="Who reads: http://... of an OpenAI-compatible server that takes images; the folder of a transformers vision-language model; or a concept reader (a classifier's folder, an .onnx file, module:name); or 'examples': a vote of --examples alone, no model.")],
     out: Annotated[Path, typer.Option(help="Folder for semantic.parquet, semantic.csv and semantic.json.")],
     reader_model: Annotated[str | None, typer.Option(help="The model's name at the server.")] = None,
     allow_external_endpoint: Annotated[str | None, typer.Option(help="HOST: a server elsewhere that the data's use agreement allows to be sent films.", metavar="HOST")] = None,
     vocabulary: Annotated[str, typer.Option(help="That of the dataset's concepts: a shipped one or a YAML file.", metavar="V")] = "corpa",
     names: Names = None,
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many films of the dataset, evenly over it.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the server's answers and the bootstrap.")] = 0,
+    examples: Annotated[Path | None, typer.Option(help="A studies.parquet with reports: films shown to the describer before each film, with their reports; never of the same patient.")] = None,
+    shots: Annotated[int, typer.Option(min=1, help="Examples a film.")] = 3,
+    choice: Annotated[str, typer.Option(help="Which examples: similar or random.")] = "similar",
+    order: Annotated[str, typer.Option(help="relevant-last, relevant-first or random.")] = "relevant-last",
+    noisy: Annotated[bool, typer.Option("--noisy", help="One example of each film gets the report of another film.")] = False,
+    seed: Annotated[int, typer.Option(help="Of the server's answers, what is drawn of the examples, and the bootstrap.")] = 0,
     device: Device = "cpu",
 ) -> None:  # fmt: skip
     """Concepts read back from films against those asked for, beside the reader's ceiling and floor."""
@@ -58,19 +63,34 @@ def semantic(
     from synthorax.concepts import Vocabulary
     from synthorax.endpoint import Endpoint
     from synthorax.errors import InputError
-    from synthorax.quality import describers
+    from synthorax.quality import describers, in_context
     from synthorax.quality import semantic as room
+    from synthorax.studies import read_manifest
 
     words = Vocabulary.load(vocabulary)
     arms = room.arms_of(dataset, words, limit)
     answers = out / "reports.jsonl"
+    shown = None
+    if examples is not None:
+        patients = arms["patient_id"].drop_nulls().unique().to_list()
+        shown = in_context.read_examples(read_manifest(examples), patients, str(examples), k=shots, choice=choice, order=order, noisy=noisy, seed=seed)  # fmt: skip
+    told = f" {examples} {shown.name()}" if shown else ""
     if reader.startswith(("http://", "https://")):
         if reader_model is None:
             raise InputError("--reader is a server; give its model's name by --reader-model.")
-        describe = describers.by_endpoint(Endpoint(reader, reader_model, allow_external_endpoint), seed)
-        read = room.reader_of_text(describe, words, f"{reader} {reader_model} {seed}", answers)
+        describe = describers.by_endpoint(
+            Endpoint(reader, reader_model, allow_external_endpoint), seed, shown
+        )
+        read = room.reader_of_text(describe, words, f"{reader} {reader_model} {seed}{told}", answers)
+    elif reader == "examples":
+        if shown is None:
+            raise InputError("--reader examples votes among --examples; give a studies.parquet with reports.")
+        read = room.reader_of_text(in_context.describe_by_examples(shown, words), words, reader)
     elif describers.is_pipeline(reader):
-        read = room.reader_of_text(describers.by_pipeline(reader, device), words, reader, answers)
+        describe = describers.by_pipeline(reader, device, examples=shown)
+        read = room.reader_of_text(describe, words, f"{reader}{told}", answers)
+    elif shown is not None:
+        raise InputError(f"{reader} is a concept reader, which takes no examples; leave --examples out, or name a describer.")  # fmt: skip
     else:
         read = room.reader_of_model(load_tested(reader, names=names_of(names), device=device))
     films, summary = room.semantic_agreement(arms, read, words, seed=seed)

@@ -110,3 +110,55 @@ def _intervals(
         draw[-1] = draw[:-1].mean()
     low, high = np.quantile(draws, (0.025, 0.975), axis=0)
     return low.tolist(), high.tolist()
+
+
+def hierarchical_scores(
+    table: pl.DataFrame, gold: pl.DataFrame, vocabulary: Vocabulary, *, group: str | None = "text_group", n_bootstrap: int = 1000, seed: int = 0
+) -> pl.DataFrame:  # fmt: skip
+    """Hierarchical F1 over a vocabulary's tree: concepts, the labels they stand for, and the labels' parents.
+
+    Each report's true and found concepts are joined by all that they are a kind of; then (Kiritchenko et al. 2005)
+
+        hP = sum |found and true| / sum |found|,   hR = sum |found and true| / sum |true|,   hF = 2 hP hR / (hP + hR)
+
+    so that a near miss costs less than a far one. F1-SRR-BERT (SRRG, arXiv 2505.24223) scores the same levels one by one.
+
+    Args:
+        table, gold, group, n_bootstrap, seed: as in :func:`label_scores`; concepts that the gold has no column for are
+            left out, and so is ``unremarkable``, which is the absence of the others.
+        vocabulary: gives the tree.
+
+    Returns:
+        ``level`` (``concepts``, ``labels`` and ``tree``), ``f1`` (micro), ``ci_low``, ``ci_high``, ``precision``,
+        ``recall``, ``n_nodes``, ``n_reports``.
+
+    Raises:
+        InputError: the gold has none of the concepts, or no report is in both tables.
+    """
+    concepts = [name for name in vocabulary.findings if name in gold.columns]
+    if not concepts or "report_id" not in gold.columns:
+        raise InputError(f"the gold has none of the concepts of vocabulary {vocabulary.name!r}; expected report_id and columns such as {vocabulary.findings[0]!r}.")  # fmt: skip
+    for flag, kept in (("exclude", 0), ("has_text", 1)):
+        gold = gold.filter(pl.col(flag) == kept) if flag in gold.columns else gold
+    truth_table = gold.select("report_id", *(pl.col(name).alias(f"true {name}") for name in concepts), *([group] if group in gold.columns else []))  # fmt: skip
+    distinct = table.unique("study_id", keep="first", maintain_order=True)
+    both = truth_table.join(distinct, left_on="report_id", right_on="study_id", maintain_order="left")
+    if both.is_empty():
+        raise InputError(
+            "no report_id of the gold is a study_id of the table; expected ids such as CXR1 in both."
+        )
+    truth, found = _flags(both, [f"true {name}" for name in concepts]), _flags(both, concepts)
+    labels = list(dict.fromkeys(label for name in concepts for label in vocabulary.lineage(vocabulary.label_of(name))))  # fmt: skip
+    up = np.array([[label in {*vocabulary.lineage(vocabulary.label_of(name))} for label in labels] for name in concepts])  # fmt: skip
+    levels = {"concepts": (truth, found), "labels": (truth @ up, found @ up)}
+    levels["tree"] = tuple(np.hstack([levels["concepts"][i], levels["labels"][i]]) for i in (0, 1))  # type: ignore[assignment]
+    groups = both[group] if group in both.columns else pl.Series(range(both.height))
+    code = np.unique(groups.cast(pl.String).to_numpy(), return_inverse=True)[1]
+    rng, rows = generator(seed, "hierarchical_scores"), []
+    draws = [np.bincount(rng.integers(code.max() + 1, size=code.max() + 1), minlength=code.max() + 1)[code] for _ in range(n_bootstrap)]  # fmt: skip
+    for name, (true, told) in levels.items():
+        hits, said, there = (true & told).sum(1), told.sum(1), true.sum(1)
+        resampled = [2 * (d @ hits) / max(d @ said + d @ there, 1) for d in draws]
+        low, high = np.quantile(resampled, (0.025, 0.975))
+        rows.append((name, 2 * hits.sum() / max(said.sum() + there.sum(), 1), low, high, hits.sum() / max(said.sum(), 1), hits.sum() / max(there.sum(), 1), true.shape[1], both.height))  # fmt: skip
+    return pl.DataFrame(rows, schema=["level", "f1", "ci_low", "ci_high", "precision", "recall", "n_nodes", "n_reports"], orient="row")  # fmt: skip

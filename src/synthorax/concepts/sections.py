@@ -6,6 +6,7 @@ MIMIC's body often follows the comparison as a paragraph without a heading.
 """
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 FINDINGS, IMPRESSION, BODY = "findings", "impression", "body"
@@ -34,6 +35,8 @@ _MOST_WORDS = max(len(heading.split()) for heading in HEADINGS)
 _ALONE = re.compile(r"\n[ \t]*([A-Z][A-Z /-]{3,40})(?=[ \t\r]*\n)")
 _BLANK_LINE = re.compile(r"\n[ \t]*\n")
 _WORD = re.compile(r"[A-Za-z]{2,}")
+#: A sentence; a full stop inside a number or an abbreviation ends none.
+SENTENCE = re.compile(r"(?:[^.;!?\n]|\.(?=\w))+[.;!?]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,14 @@ def usable_sections(report: str) -> list[Section]:
         elif not starts_findings and (gap := _BLANK_LINE.search(report, _after_space(report, start), end)):
             found.append(Section(BODY, gap.end(), end))
     return [section for section in found if _has_words(report, section)]
+
+
+def usable_sentences(report: str) -> Iterator[tuple[str, re.Match[str]]]:
+    """(section, sentence) of a report's usable sections, in order; what has no word of two letters is none."""
+    for section in usable_sections(report):
+        for match in SENTENCE.finditer(report, section.start, section.end):
+            if _WORD.search(match[0]):
+                yield section.name, match
 
 
 def _headings(report: str) -> list[tuple[int, int, str | None]]:

@@ -1,7 +1,8 @@
 """A manifest of studies to the concept table: from the report where there is one, else from the set's labels."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import polars as pl
@@ -16,7 +17,10 @@ REPORT, LABELS, NOTHING = "report", "labels", "nothing"
 
 
 def annotate_studies(
-    studies: pl.DataFrame, vocabulary: Vocabulary, policy: str | None = None
+    studies: pl.DataFrame,
+    vocabulary: Vocabulary,
+    policy: str | None = None,
+    annotator: Callable[[str | None], Annotation] | None = None,
 ) -> pl.DataFrame:
     """The concepts of every film.
 
@@ -24,6 +28,7 @@ def annotate_studies(
         studies: manifest rows; films of one study share its report.
         vocabulary: what to look for.
         policy: how mentions become 0 or 1; the vocabulary's own by default.
+        annotator: who reads a report under the same vocabulary and policy; the rules by default.
 
     Returns:
         One row a film, in the manifest's order: ``study_id, patient_id, image_id`` (where given), a 0/1/NULL
@@ -48,10 +53,11 @@ def annotate_studies(
     position = {name: column for column, name in enumerate(vocabulary.concepts)}
     spans: dict[str, list] = {name: [] for name in ("row", *EVIDENCE.inner.to_schema())}
     origin = []
-    last_text, last = None, annotate(None, vocabulary)
+    read = annotator or partial(annotate, vocabulary=vocabulary)
+    last_text, last = None, read(None)
     for row, text in enumerate(texts):
         if text is None or text != last_text:
-            last_text, last = text, annotate(text, vocabulary)
+            last_text, last = text, read(text)
         origin.append(REPORT if last.has_text else NOTHING)
         if last.has_text:
             states[row] = 0

@@ -188,8 +188,9 @@ def _check_names(path: Path, node: yaml.Node, entry: _VocabularyEntry) -> None:
         known(("concepts", name, "label"), concept.label, entry.labels)
     if entry.labels[-1] != entry.concepts[entry.unremarkable].label:
         raise _complaint(path, node, ("labels",), "must end with the label of the unremarkable concept")
+    meant = {concept.label for concept in entry.concepts.values()} | {*entry.parents.values()}
     for number, label in enumerate(entry.labels):
-        if not any(concept.label == label for concept in entry.concepts.values()):
+        if label not in meant:
             raise _complaint(path, node, ("labels", number), f"has no concept that stands for {label!r}")
     for number, rule in enumerate(entry.never_together):
         for position, name in enumerate(rule):

@@ -16,7 +16,7 @@ from synthorax.generation.facts import Facts, facts_of_labels, facts_of_text
 from synthorax.generation.gate import check_text
 from synthorax.generation.language_model import correct, difference, metadata_text, write
 from synthorax.generation.report_writer import MAX_WORDS, write_report
-from synthorax.generation.verdict import FAILS_FROM, TextError, Verdict
+from synthorax.generation.verdict import FAILS_FROM, Judge, TextError, Verdict, both
 from synthorax.seeds import derive_seed
 
 #: Columns that judging adds; an error is a struct with MedVAL's category and level.
@@ -135,7 +135,12 @@ def write_reports(
 
 
 def check_texts(
-    texts: pl.DataFrame, vocabulary: Vocabulary, *, text: str = "text", max_words: int | None = None
+    texts: pl.DataFrame,
+    vocabulary: Vocabulary,
+    *,
+    text: str = "text",
+    max_words: int | None = None,
+    judge: Judge | None = None,
 ) -> pl.DataFrame:
     """Judge a table of texts against their sources.
 
@@ -145,12 +150,15 @@ def check_texts(
         vocabulary: reads text and source.
         text: the column with the text.
         max_words: more words are an error; None is no limit.
+        judge: its errors (kind ``judged``) are added to the gate's: it can refuse a text, never pass one. It compares
+            reports, so every row needs ``source_report``.
 
     Returns:
         The table with :data:`JUDGED`.
 
     Raises:
         InputError: no such columns, or a row without text or source (with its number).
+        ModelError: from the judge.
     """
     has_report, has_labels = "source_report" in texts.columns, "labels_present" in texts.columns
     if text not in texts.columns or not (has_report or has_labels):
@@ -168,7 +176,12 @@ def check_texts(
             source = facts_of_labels({"study_id": f"row {number}", **row}, vocabulary)
         else:
             raise InputError(f"row {number}: source_report is empty; expected the text's source. Fill it.")
-        rows.append(_judged(check_text(row[text], source, vocabulary, max_words)))
+        verdict = check_text(row[text], source, vocabulary, max_words)
+        if judge is not None:
+            if not source.is_report:
+                raise InputError(f"row {number}: has labels but no source_report; a judge compares reports. Fill it, or leave --judge out.")  # fmt: skip
+            verdict = both(verdict, judge(row[text], row["source_report"]))
+        rows.append(_judged(verdict))
     judged = pl.DataFrame(rows, schema=JUDGED)
     return texts.drop([name for name in JUDGED if name in texts.columns]).hstack(judged)
 
@@ -189,7 +202,7 @@ def _judged(verdict: Verdict) -> dict[str, Any]:
 
 
 def _row(error: TextError) -> dict[str, Any]:
-    return {**asdict(error), "category": error.category, "risk": error.risk}
+    return asdict(error)
 
 
 def tally(judged: pl.DataFrame) -> Iterator[tuple[str, str, int]]:

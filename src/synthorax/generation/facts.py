@@ -12,14 +12,13 @@ from typing import Any
 
 from synthorax.concepts import Vocabulary, annotate
 from synthorax.concepts.lexicon import scope_words
+from synthorax.concepts.sections import SENTENCE
 from synthorax.errors import InputError, unknown_choice
 
 ASSERTED, UNCERTAIN, NEGATED, HISTORICAL = "asserted", "uncertain", "negated", "historical"
 
 #: Severities in order; small and mild are said of different findings, and mean as much.
 RANKS = {"small": 1, "mild": 1, "moderate": 2, "large": 3}
-#: A full stop inside a number or an abbreviation ends no sentence.
-_SENTENCE = re.compile(r"(?:[^.;!?\n]|\.(?=\w))+[.;!?]*")
 _HEADING = re.compile(r"^\s*(?:[A-Z][A-Za-z /]{2,30}:|\d{1,2}[.)](?=\s))\s*")
 _AGE = re.compile(
     r"\b(\d{1,3})(?:\.0)?[- ]?(?:years?|yrs?|y)[- /]?(?:old|o\b)"
@@ -88,7 +87,7 @@ def facts_of_text(text: str, vocabulary: Vocabulary) -> Facts:
     A finding without a side of its own takes the only side of its sentence, a finding without a severity the only
     one of a sentence that names no other finding.
     """
-    spans = [(match.start(), match.end()) for match in _SENTENCE.finditer(text)]
+    spans = [(match.start(), match.end()) for match in SENTENCE.finditer(text)]
     mentions = annotate(text, vocabulary).mentions
     statements = []
     for start, end in spans:

@@ -11,19 +11,19 @@ from typing import Any
 from synthorax.generation.facts import RANKS, Facts, trait_words, traits
 from synthorax.generation.verdict import TextError
 
-_COMPARED = re.compile(
+COMPARED = re.compile(
     r"\b(?:unchanged|stable|interval|previous(?:ly)?|prior|again|worsen(?:ed|ing)|improv(?:ed|ing)|(?:in|de)creas(?:ed|ing) (?:since|from|compared)|persist\w*|resolved|new(?:ly)?|progress(?:ed|ion))\b",
     re.I,
 )
-_RECOMMENDED = re.compile(
+RECOMMENDED = re.compile(
     r"\b(?:recommend\w*|advised?|suggest(?:ed)? (?:follow|ct|further)|follow[- ]?up|consider (?:ct|further|chest))\b",
     re.I,
 )
-_NOT = re.compile(
+NOT = re.compile(
     r"\b(?:no|not|without|free of|negative|absent|resolved|clear|normal|unremarkable|intact|within)\b", re.I
 )
 _WORD = re.compile(r"[a-z]{3,}")
-_NUMBER = re.compile(r"\d+(?:\.\d+)?(?= ?(?:cm|mm)\b)")
+NUMBER = re.compile(r"\d+(?:\.\d+)?(?= ?(?:cm|mm)\b)")
 #: Words that say little of a sentence's content; plurals without their s.
 _COMMON = frozenset(
     ("again", "also", "and", "appear", "appears", "are", "been", "can", "chest", "demonstrate", "demonstrated", "demonstrates", "evidence", "film", "finding", "findings", "for", "from", "ha", "has", "have", "identified", "impression", "may", "noted", "otherwise", "overall", "patient", "present", "remain", "remains", "seen", "show", "shows", "sided", "that", "the", "there", "thi", "this", "unchanged", "visualized", "wa", "was", "were", "which", "with", "within", "without", "xxxx")
@@ -35,14 +35,14 @@ SAME, UNLIKE = 0.75, 0.34
 def unsupported_phrases(said: Facts, source: Facts) -> Iterator[TextError]:
     """Comparisons and recommendations that the source does not make."""
     true = " ".join(source.sentences)
-    for kind, pattern in (("false comparison", _COMPARED), ("recommendation", _RECOMMENDED)):
+    for kind, pattern in (("false comparison", COMPARED), ("recommendation", RECOMMENDED)):
         if not pattern.search(true):
             told = [sentence for sentence in said.sentences if pattern.search(sentence)]
             if told:
                 yield TextError(kind, None, told[0], "")
 
 
-def _content(sentence: str) -> frozenset[str]:
+def content(sentence: str) -> frozenset[str]:
     """The words that say what a sentence is about: no sides, severities and common words; plurals as singulars."""
     words = {word.removesuffix("s") for word in _WORD.findall(sentence.lower())}
     return frozenset(words - _COMMON - trait_words())
@@ -50,8 +50,8 @@ def _content(sentence: str) -> frozenset[str]:
 
 def compare_sentences(said: Facts, source: Facts) -> Iterator[TextError]:
     """Each sentence against the one of the source that it most resembles."""
-    true = [(sentence, _content(sentence)) for sentence in source.sentences]
-    told = [(sentence, _content(sentence)) for sentence in said.sentences]
+    true = [(sentence, content(sentence)) for sentence in source.sentences]
+    told = [(sentence, content(sentence)) for sentence in said.sentences]
     read = {s.said.strip(" .;") for s in (*said.statements, *source.statements)}
     all_told = frozenset().union(*(words for _, words in told))
     all_true = frozenset().union(*(words for _, words in true))
@@ -60,12 +60,12 @@ def compare_sentences(said: Facts, source: Facts) -> Iterator[TextError]:
             continue
         best = max((_share(words, other) for _, other in true), default=0.0)
         if best >= SAME:
-            alike = [other for other, content in true if _share(words, content) >= best - 1e-9]
+            alike = [other for other, shared in true if _share(words, shared) >= best - 1e-9]
             yield from _traits_of(sentence, alike)
         if sentence not in read and len(words) > 1 and len(words & all_true) / len(words) < UNLIKE:
             yield TextError("unsupported sentence", None, sentence, "")
     for sentence, words in true:
-        if sentence in read or len(words) < 2 or _NOT.search(sentence):
+        if sentence in read or len(words) < 2 or NOT.search(sentence):
             continue
         if len(words & all_told) / len(words) < UNLIKE:
             yield TextError("dropped sentence", None, "", sentence)
@@ -78,7 +78,7 @@ def _share(one: frozenset[str], other: frozenset[str]) -> float:
 def _sides_of(sentence: str) -> frozenset[str]:
     """The sides of a sentence; that both lungs are clear is no more than that the lungs are."""
     sides = traits(sentence, "laterality")
-    return sides - {"bilateral"} if _NOT.search(sentence) else sides
+    return sides - {"bilateral"} if NOT.search(sentence) else sides
 
 
 def _traits_of(sentence: str, alike: Sequence[str]) -> Iterator[TextError]:
@@ -86,8 +86,8 @@ def _traits_of(sentence: str, alike: Sequence[str]) -> Iterator[TextError]:
     compared: tuple[tuple[str, Callable[[str], Any]], ...] = (
         ("wrong side", _sides_of),
         ("severity", lambda text: {RANKS[value] for value in traits(text, "severity")}),
-        ("wrong measure", lambda text: set(_NUMBER.findall(text))),
-        ("contradicted finding", lambda text: bool(_NOT.search(text))),
+        ("wrong measure", lambda text: set(NUMBER.findall(text))),
+        ("contradicted finding", lambda text: bool(NOT.search(text))),
     )
     for kind, of in compared:
         here: Any = of(sentence)

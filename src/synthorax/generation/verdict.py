@@ -1,5 +1,6 @@
 """What the gate finds: errors with MedVAL's category (arXiv 2507.03152) and level of risk, and the verdict on a text."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 #: Kind of error -> (MedVAL's category, level of risk).
@@ -31,6 +32,13 @@ KINDS = {
     "dropped sentence": ("missing claim", 2),
     "length": ("other", 2),
 }
+#: The kind of an error that a judge finds, or that was planted for one: it has a category and a level of its own.
+JUDGED = "judged"
+#: MedVAL's categories.
+CATEGORIES = (
+    "fabricated claim", "misleading justification", "detail misidentification", "false comparison", "incorrect recommendation",
+    "missing claim", "missing comparison", "missing context", "overstating intensity", "understating intensity", "other",
+)  # fmt: skip
 #: A text passes where no error is of this level or above.
 FAILS_FROM = 2
 
@@ -40,26 +48,26 @@ class TextError:
     """One thing that a text gets wrong.
 
     Attributes:
-        kind: one of :data:`KINDS`, which gives ``category`` and ``risk``.
+        kind: one of :data:`KINDS`, which gives ``category`` and ``risk``; or :data:`JUDGED`.
         concept: the finding; None where it is none.
         said: the words of the text; empty where something is missing.
         source: what the source says; empty where it says nothing.
+        category: MedVAL's category, one of :data:`CATEGORIES`.
+        risk: 1 to 4, MedVAL's levels.
     """
 
     kind: str
     concept: str | None
     said: str
     source: str
+    category: str = ""
+    risk: int = 0
 
-    @property
-    def category(self) -> str:
-        """MedVAL's category."""
-        return KINDS[self.kind][0]
-
-    @property
-    def risk(self) -> int:
-        """1 to 4, MedVAL's levels."""
-        return KINDS[self.kind][1]
+    def __post_init__(self) -> None:
+        if not self.category:
+            category, risk = KINDS[self.kind]
+            object.__setattr__(self, "category", category)
+            object.__setattr__(self, "risk", risk)
 
 
 @dataclass(frozen=True)
@@ -77,3 +85,12 @@ class Verdict:
     def is_passed(self) -> bool:
         """Whether no error is of level :data:`FAILS_FROM` or above."""
         return self.risk < FAILS_FROM
+
+
+#: Text, source report -> the verdict.
+Judge = Callable[[str, str], Verdict]
+
+
+def both(one: Verdict, other: Verdict) -> Verdict:
+    """The errors of two verdicts on one text, the worst first."""
+    return Verdict(tuple(sorted((*one.errors, *other.errors), key=lambda error: -error.risk)))

@@ -12,6 +12,7 @@ from PIL import Image
 
 from synthorax.endpoint import Endpoint
 from synthorax.errors import ModelError
+from synthorax.quality.in_context import Examples
 from synthorax.studies import read_film
 
 #: Films by path -> a report of each, in order.
@@ -29,18 +30,18 @@ QUESTION = (
 )
 
 
-def by_endpoint(endpoint: Endpoint, seed: int = 0) -> Describe:
+def by_endpoint(endpoint: Endpoint, seed: int = 0, examples: Examples | None = None) -> Describe:
     """An OpenAI-compatible server that takes images; it gets 8-bit grey PNGs, at temperature 0.
+
+    Examples stand before the film as turns of the conversation: the same question, and the example's report.
 
     Raises:
         ModelError: from the describer, see :meth:`~synthorax.endpoint.Endpoint.answer`.
     """
 
     def one(path: Path) -> str:
-        buffer = io.BytesIO()
-        _picture(path).save(buffer, format="PNG")
-        uri = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
-        return endpoint.answer(INSTRUCTION, QUESTION, seed, images=[uri])
+        shown = [(_uri(example.path), example.report) for example in examples.of(path)] if examples else []
+        return endpoint.answer(INSTRUCTION, QUESTION, seed, images=[_uri(path)], examples=shown)
 
     def describe(paths: Sequence[Path]) -> list[str]:
         with ThreadPoolExecutor(FILMS_AT_ONCE) as pool:
@@ -58,7 +59,12 @@ def is_pipeline(folder: Path | str) -> bool:
         return False
 
 
-def by_pipeline(folder: Path | str, device: str = "cpu", max_new_tokens: int = 2 * MAX_WORDS) -> Describe:
+def by_pipeline(
+    folder: Path | str,
+    device: str = "cpu",
+    max_new_tokens: int = 2 * MAX_WORDS,
+    examples: Examples | None = None,
+) -> Describe:
     """A transformers model for ``image-text-to-text`` in a folder: safetensors, no code of the model's own, no sampling.
 
     MAIRA-2 and others that bring their own code run behind an endpoint instead.
@@ -80,11 +86,11 @@ def by_pipeline(folder: Path | str, device: str = "cpu", max_new_tokens: int = 2
         raise ModelError(f"{path} cannot be loaded as a vision-language model ({_first(error)}).") from error
 
     def describe(paths: Sequence[Path]) -> list[str]:
-        said = {"type": "text", "text": QUESTION}
         chats = [
-            [{"role": "user", "content": [{"type": "image", "image": _picture(path).convert("RGB")}, said]}]
+            [turn for example in (examples.of(path) if examples else ()) for turn in (_asked(example.path), _answered(example.report))]
+            + [_asked(path)]
             for path in paths
-        ]
+        ]  # fmt: skip
         try:
             found = made(text=chats, batch_size=len(chats), max_new_tokens=max_new_tokens, do_sample=False, return_full_text=False)  # fmt: skip
         except Exception as error:
@@ -92,6 +98,21 @@ def by_pipeline(folder: Path | str, device: str = "cpu", max_new_tokens: int = 2
         return [answers[0]["generated_text"].strip() for answers in found]
 
     return describe
+
+
+def _asked(path: Path) -> dict[str, object]:
+    picture = {"type": "image", "image": _picture(path).convert("RGB")}
+    return {"role": "user", "content": [picture, {"type": "text", "text": QUESTION}]}
+
+
+def _answered(report: str) -> dict[str, object]:
+    return {"role": "assistant", "content": [{"type": "text", "text": report}]}
+
+
+def _uri(path: Path) -> str:
+    buffer = io.BytesIO()
+    _picture(path).save(buffer, format="PNG")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def _picture(path: Path) -> Image.Image:
