@@ -118,6 +118,61 @@ def custom(
 
 
 @app.command()
+def population(
+    tested: Annotated[str, typer.Argument(help="A folder of 'train segmenter', xrv:pspnet of TorchXRayVision (opens its pickle), an .onnx file, or module:name, a callable from films (N, H, W) in [0, 1] to lung masks (that runs your code).")],
+    films: Annotated[Path, typer.Option(help="CSV or Parquet: file_name, patient_id, left_lung_mask_file_name, right_lung_mask_file_name; image_id, caption where they apply. Films without findings.")],
+    out: Out,
+    output: Annotated[str | None, typer.Option(help="Which of the outputs are lungs: names or numbers, by commas.")] = None,
+    robust: Annotated[str | None, typer.Option(help="A segmenter known to find covered lungs; no verdict without one.")] = None,
+    robust_output: Annotated[str | None, typer.Option(help="Its lungs; default as --output.")] = None,
+    kinds: Annotated[str | None, typer.Option(help="By commas: oedema, pacemaker, consolidation; default all.")] = None,
+    model: Editor = None, guidance_scale: Guidance = None, num_inference_steps: Steps = None, skip: Skip = None,
+    method: Method = "radedit", preset: PresetOption = "exact", score: ScoreOption = None, least_score: LeastScore = 0.2,
+    simulated: Simulated = False, seed: Seed = 0, limit: Limit = None, device: Device = "cpu",
+) -> None:  # fmt: skip
+    """A lung segmenter under oedema, pacemaker, consolidation: Dice and distances (RadEdit, section 5.4)."""
+    from synthorax.classifiers.models import by_import_path
+    from synthorax.diffusion import load_model
+    from synthorax.errors import unknown_choice
+    from synthorax.stress import (
+        EMBEDDED_PROMPTS,
+        POPULATION,
+        load_segmenter,
+        make_lungs_stressed,
+        measure_population,
+        read_lungs,
+        write_population_page,
+    )
+    from synthorax.stress.population import in_own_words
+
+    chosen = [kind.strip() for kind in kinds.split(",")] if kinds else list(POPULATION)
+    for kind in chosen:
+        if kind not in POPULATION:
+            raise unknown_choice("abnormality", kind, POPULATION)
+    table = read_lungs(films)
+    segmenter = load_segmenter(tested, output, device=device)
+    reference = None if robust is None else load_segmenter(robust, robust_output or output, device=device)
+    editor = load_model(model, device=device)
+    walk = {"guidance_scale": guidance_scale, "num_inference_steps": num_inference_steps, "skip": skip}
+    stressed = {
+        kind: make_lungs_stressed(
+            table, in_own_words(POPULATION[kind], EMBEDDED_PROMPTS[kind] if model is None else {}), editor, out / kind,
+            score=by_import_path(score) if score else None, least_score=least_score, is_simulated=simulated, seed=seed, limit=limit,
+            method=method, preset=preset, **{key: value for key, value in walk.items() if value is not None},
+        )
+        for kind in chosen
+    }  # fmt: skip
+    found = measure_population(segmenter, table, stressed, robust=reference, seed=seed)
+    found.save(out)
+    write_population_page(found, stressed, segmenter, out)
+    for shift in found.shifts:
+        typer.echo(shift.verdict)
+        for control in shift.controls:
+            typer.echo(f"  {'passes' if control.passes else 'FAILS '}  {control.name}: {control.said}")
+    typer.echo(f"{out}/population.html")
+
+
+@app.command()
 def corruptions(
     tested: Model, films: Films, out: Annotated[Path, typer.Option(help="Folder of results and page.")],
     kinds: Annotated[str | None, typer.Option(help="By commas: noise, blur, jpeg, overexposure, underexposure, rotation, resolution; default all.")] = None,
