@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from synthorax.cli import run
 from synthorax.dataset import metadata_frame, read_png, write_png
 from synthorax.errors import InputError, ModelError, RunError
 from synthorax.seeds import generator
@@ -256,3 +257,24 @@ def test_torchxrayvision_s_segmenter_gets_its_grey_range(lungs_path, tmp_path, m
 def test_a_table_without_lungs_is_refused(table_path):
     with pytest.raises(InputError, match="has no column 'left_lung_mask_file_name'; expected file_name, patient_id"):  # fmt: skip
         read_lungs(table_path)
+
+
+def test_the_commands_train_a_segmenter_and_write_figures_and_one_page(lungs_path, tmp_path, tiny, capsys):
+    pl.read_csv(lungs_path).head(4).write_csv(lungs_path.parent / "few.csv")
+    few = str(lungs_path.parent / "few.csv")
+    assert (
+        run(["train", "segmenter", few, "--out", str(tmp_path / "unet"), "--epochs", "1", "--size", "16"])
+        == 0
+    )
+    assert "4 films, loss " in capsys.readouterr().out
+    words = ["stress", "population", str(tmp_path / "unet"), "--films", few, "--out", str(tmp_path / "s"), "--limit", "2"]  # fmt: skip
+    words += ["--kinds", "pacemaker", "--model", str(tiny.pipeline), "--num-inference-steps", "2", "--skip", "0"]  # fmt: skip
+    assert run(words) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("pacemaker: no verdict, patients") and "FAILS   robust: No segmenter known to be robust" in out  # fmt: skip
+    found = json.loads((tmp_path / "s/population.json").read_text())
+    assert found["shifts"][0]["n_edited"] == 2 and not found["is_simulated"]
+    page = (tmp_path / "s/population.html").read_text()
+    assert "Left pectoral pacemaker in place" in page and page.count("data:image/jpeg") == 10
+    assert run([*words[:-6], "--kinds", "pacer"]) == 2
+    assert "abnormality is 'pacer'" in capsys.readouterr().err

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from synthorax.cli.classifiers import Model
+from synthorax.cli.classifiers import Model, Names, names_of
 
 if TYPE_CHECKING:
     from synthorax.stress import Shift
@@ -145,7 +145,7 @@ def population(
     )
     from synthorax.stress.population import in_own_words
 
-    chosen = [kind.strip() for kind in kinds.split(",")] if kinds else list(POPULATION)
+    chosen = names_of(kinds) or list(POPULATION)
     for kind in chosen:
         if kind not in POPULATION:
             raise unknown_choice("abnormality", kind, POPULATION)
@@ -195,6 +195,62 @@ def corruptions(
     write_corruptions_page(found, table, out)
     falls = sum(row.falls for row in found.rows)
     typer.echo(f"Accuracy {100 * found.clean.estimate:.1f} %; it falls at {falls} of {len(found.rows)} corruptions; {out}/corruptions.html")  # fmt: skip
+
+
+@app.command()
+def attack(
+    tested: Model,
+    edits: Annotated[Path, typer.Argument(help="A dataset of 'synthorax edit' from a plan of 'perturb --types intra_class,outer_class': a folder with metadata.parquet.")],
+    out: Annotated[Path, typer.Option(help="Folder for attack.json.")],
+    names: Names = None,
+    vocabulary: Annotated[str, typer.Option(help="Vocabulary that the plan was made with.")] = "corpa",
+    threshold: Threshold = None, seed: Seed = 0, device: Device = "cpu",
+) -> None:  # fmt: skip
+    """CoRPA's attack: films whose concepts were changed, and how far each label falls; figures, no verdict."""
+    from synthorax.classifiers import load_tested
+    from synthorax.concepts import Vocabulary
+    from synthorax.dataset import read_metadata
+    from synthorax.stress import attack as measured
+
+    reader = load_tested(tested, threshold=threshold, names=names_of(names), device=device)
+    found = measured(reader, read_metadata(edits), edits, Vocabulary.load(vocabulary), seed=seed)
+    found.save(out)
+    for row in found.rows:
+        typer.echo(f"{row.perturbation_type:12} {row.label:24} {100 * row.source.estimate:5.1f} % -> {100 * row.attacked.estimate:5.1f} %, n {row.attacked.n_images}, p {row.p_adjusted:.3f}{'  falls' if row.falls else ''}")  # fmt: skip
+    typer.echo(f"{out}/attack.json")
+
+
+@app.command()
+def scan(
+    tested: Model, films: Films, out: Out,
+    concepts: Annotated[str | None, typer.Option(help="Findings and devices by commas; default all.")] = None,
+    leave_out: Annotated[str | None, typer.Option(help="Concepts that are the tested finding itself, by commas.")] = None,
+    output: Output = None, threshold: Threshold = None,
+    model: Editor = None, guidance_scale: Guidance = None, num_inference_steps: Steps = None, skip: Skip = None,
+    method: Method = "radedit", preset: PresetOption = "balanced", simulated: Simulated = False, seed: Seed = 0, limit: Limit = None, device: Device = "cpu",
+) -> None:  # fmt: skip
+    """Which shift hurts most: every finding and device put into films of target 0, against shams, adjusted by Holm."""
+    from synthorax.classifiers import load_tested
+    from synthorax.diffusion import load_model
+    from synthorax.stress import make_stressed, measure_scan, read_films, scan_shifts
+
+    shifts = scan_shifts(names_of(concepts), tuple(names_of(leave_out) or ()))
+    table = read_films(films)
+    reader = load_tested(tested, output, threshold=threshold, device=device)
+    editor = load_model(model, device=device)
+    walk = {"guidance_scale": guidance_scale, "num_inference_steps": num_inference_steps, "skip": skip}
+    stressed = {
+        name: (out / name, make_stressed(
+            table, shift, editor, out / name, is_simulated=simulated, seed=seed, limit=limit, method=method, preset=preset,
+            **{key: value for key, value in walk.items() if value is not None},
+        ))
+        for name, shift in shifts.items()
+    }  # fmt: skip
+    found = measure_scan(reader, stressed, {name: shift.prompt for name, shift in shifts.items()}, seed=seed)
+    found.save(out)
+    for row in found.rows:
+        typer.echo(f"{row.prompt:32} {100 * row.change.estimate:+6.1f} points ({100 * row.change.ci_low:+.1f} to {100 * row.change.ci_high:+.1f}), p {row.p_adjusted:.3f}{'  falls' if row.falls else ''}")  # fmt: skip
+    typer.echo(found.proposal)
 
 
 def _test(
