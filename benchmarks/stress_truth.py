@@ -242,7 +242,7 @@ def summary(rows: list[dict], method: str) -> dict:
         "null_shift_mean_absolute": float(np.mean([abs(row["sham_change"]) for row in rows])),
         "null_shift_largest": float(np.max([abs(row["sham_change"]) for row in rows])),
         "pearson": float(np.corrcoef(truth, predicted)[0, 1]),
-        "n_believed": sum(row["is_believed"][method] for row in rows),
+        "n_believed": sum(row["is_believed"].get(method, False) for row in rows),
     }
 
 

@@ -28,6 +28,13 @@ def reads_shortcut(films):
     return films[:, *CORNER].mean((1, 2))
 
 
+@pytest.fixture(scope="session")
+def editor(tiny):
+    from synthorax.diffusion import load_model
+
+    return load_model(tiny.pipeline, dtype="float32")
+
+
 @pytest.fixture
 def table_path(tmp_path):
     """``N`` patients, each with a film that has finding and shortcut and one that has neither; masks for the first."""

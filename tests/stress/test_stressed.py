@@ -24,13 +24,6 @@ def score(sources, edits, before, after):
 """
 
 
-@pytest.fixture(scope="session")
-def editor(tiny):
-    from synthorax.diffusion import load_model
-
-    return load_model(tiny.pipeline, dtype="float32")
-
-
 def test_edits_keep_what_a_model_may_have_learned_and_shams_ask_for_what_is_there(
     table_path, tmp_path, editor
 ):

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from synthorax.cli.classifiers import Model
+from synthorax.cli.classifiers import Model, Names, names_of
 
 if TYPE_CHECKING:
     from synthorax.stress import Shift
@@ -118,6 +118,61 @@ def custom(
 
 
 @app.command()
+def population(
+    tested: Annotated[str, typer.Argument(help="A folder of 'train segmenter', xrv:pspnet of TorchXRayVision (opens its pickle), an .onnx file, or module:name, a callable from films (N, H, W) in [0, 1] to lung masks (that runs your code).")],
+    films: Annotated[Path, typer.Option(help="CSV or Parquet: file_name, patient_id, left_lung_mask_file_name, right_lung_mask_file_name; image_id, caption where they apply. Films without findings.")],
+    out: Out,
+    output: Annotated[str | None, typer.Option(help="Which of the outputs are lungs: names or numbers, by commas.")] = None,
+    robust: Annotated[str | None, typer.Option(help="A segmenter known to find covered lungs; no verdict without one.")] = None,
+    robust_output: Annotated[str | None, typer.Option(help="Its lungs; default as --output.")] = None,
+    kinds: Annotated[str | None, typer.Option(help="By commas: oedema, pacemaker, consolidation; default all.")] = None,
+    model: Editor = None, guidance_scale: Guidance = None, num_inference_steps: Steps = None, skip: Skip = None,
+    method: Method = "radedit", preset: PresetOption = "exact", score: ScoreOption = None, least_score: LeastScore = 0.2,
+    simulated: Simulated = False, seed: Seed = 0, limit: Limit = None, device: Device = "cpu",
+) -> None:  # fmt: skip
+    """A lung segmenter under oedema, pacemaker, consolidation: Dice and distances (RadEdit, section 5.4)."""
+    from synthorax.classifiers.models import by_import_path
+    from synthorax.diffusion import load_model
+    from synthorax.errors import unknown_choice
+    from synthorax.stress import (
+        EMBEDDED_PROMPTS,
+        POPULATION,
+        load_segmenter,
+        make_lungs_stressed,
+        measure_population,
+        read_lungs,
+        write_population_page,
+    )
+    from synthorax.stress.population import in_own_words
+
+    chosen = names_of(kinds) or list(POPULATION)
+    for kind in chosen:
+        if kind not in POPULATION:
+            raise unknown_choice("abnormality", kind, POPULATION)
+    table = read_lungs(films)
+    segmenter = load_segmenter(tested, output, device=device)
+    reference = None if robust is None else load_segmenter(robust, robust_output or output, device=device)
+    editor = load_model(model, device=device)
+    walk = {"guidance_scale": guidance_scale, "num_inference_steps": num_inference_steps, "skip": skip}
+    stressed = {
+        kind: make_lungs_stressed(
+            table, in_own_words(POPULATION[kind], EMBEDDED_PROMPTS[kind] if model is None else {}), editor, out / kind,
+            score=by_import_path(score) if score else None, least_score=least_score, is_simulated=simulated, seed=seed, limit=limit,
+            method=method, preset=preset, **{key: value for key, value in walk.items() if value is not None},
+        )
+        for kind in chosen
+    }  # fmt: skip
+    found = measure_population(segmenter, table, stressed, robust=reference, seed=seed)
+    found.save(out)
+    write_population_page(found, stressed, segmenter, out)
+    for shift in found.shifts:
+        typer.echo(shift.verdict)
+        for control in shift.controls:
+            typer.echo(f"  {'passes' if control.passes else 'FAILS '}  {control.name}: {control.said}")
+    typer.echo(f"{out}/population.html")
+
+
+@app.command()
 def corruptions(
     tested: Model, films: Films, out: Annotated[Path, typer.Option(help="Folder of results and page.")],
     kinds: Annotated[str | None, typer.Option(help="By commas: noise, blur, jpeg, overexposure, underexposure, rotation, resolution; default all.")] = None,
@@ -140,6 +195,62 @@ def corruptions(
     write_corruptions_page(found, table, out)
     falls = sum(row.falls for row in found.rows)
     typer.echo(f"Accuracy {100 * found.clean.estimate:.1f} %; it falls at {falls} of {len(found.rows)} corruptions; {out}/corruptions.html")  # fmt: skip
+
+
+@app.command()
+def attack(
+    tested: Model,
+    edits: Annotated[Path, typer.Argument(help="A dataset of 'synthorax edit' from a plan of 'perturb --types intra_class,outer_class': a folder with metadata.parquet.")],
+    out: Annotated[Path, typer.Option(help="Folder for attack.json.")],
+    names: Names = None,
+    vocabulary: Annotated[str, typer.Option(help="Vocabulary that the plan was made with.")] = "corpa",
+    threshold: Threshold = None, seed: Seed = 0, device: Device = "cpu",
+) -> None:  # fmt: skip
+    """CoRPA's attack: films whose concepts were changed, and how far each label falls; figures, no verdict."""
+    from synthorax.classifiers import load_tested
+    from synthorax.concepts import Vocabulary
+    from synthorax.dataset import read_metadata
+    from synthorax.stress import attack as measured
+
+    reader = load_tested(tested, threshold=threshold, names=names_of(names), device=device)
+    found = measured(reader, read_metadata(edits), edits, Vocabulary.load(vocabulary), seed=seed)
+    found.save(out)
+    for row in found.rows:
+        typer.echo(f"{row.perturbation_type:12} {row.label:24} {100 * row.source.estimate:5.1f} % -> {100 * row.attacked.estimate:5.1f} %, n {row.attacked.n_images}, p {row.p_adjusted:.3f}{'  falls' if row.falls else ''}")  # fmt: skip
+    typer.echo(f"{out}/attack.json")
+
+
+@app.command()
+def scan(
+    tested: Model, films: Films, out: Out,
+    concepts: Annotated[str | None, typer.Option(help="Findings and devices by commas; default all.")] = None,
+    leave_out: Annotated[str | None, typer.Option(help="Concepts that are the tested finding itself, by commas.")] = None,
+    output: Output = None, threshold: Threshold = None,
+    model: Editor = None, guidance_scale: Guidance = None, num_inference_steps: Steps = None, skip: Skip = None,
+    method: Method = "radedit", preset: PresetOption = "balanced", simulated: Simulated = False, seed: Seed = 0, limit: Limit = None, device: Device = "cpu",
+) -> None:  # fmt: skip
+    """Which shift hurts most: every finding and device put into films of target 0, against shams, adjusted by Holm."""
+    from synthorax.classifiers import load_tested
+    from synthorax.diffusion import load_model
+    from synthorax.stress import make_stressed, measure_scan, read_films, scan_shifts
+
+    shifts = scan_shifts(names_of(concepts), tuple(names_of(leave_out) or ()))
+    table = read_films(films)
+    reader = load_tested(tested, output, threshold=threshold, device=device)
+    editor = load_model(model, device=device)
+    walk = {"guidance_scale": guidance_scale, "num_inference_steps": num_inference_steps, "skip": skip}
+    stressed = {
+        name: (out / name, make_stressed(
+            table, shift, editor, out / name, is_simulated=simulated, seed=seed, limit=limit, method=method, preset=preset,
+            **{key: value for key, value in walk.items() if value is not None},
+        ))
+        for name, shift in shifts.items()
+    }  # fmt: skip
+    found = measure_scan(reader, stressed, {name: shift.prompt for name, shift in shifts.items()}, seed=seed)
+    found.save(out)
+    for row in found.rows:
+        typer.echo(f"{row.prompt:32} {100 * row.change.estimate:+6.1f} points ({100 * row.change.ci_low:+.1f} to {100 * row.change.ci_high:+.1f}), p {row.p_adjusted:.3f}{'  falls' if row.falls else ''}")  # fmt: skip
+    typer.echo(found.proposal)
 
 
 def _test(

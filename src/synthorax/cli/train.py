@@ -58,6 +58,26 @@ def diffusion(
     _say_once(train_diffusion(asked, films, out, vae, device))
 
 
+@app.command()
+def segmenter(
+    films: Annotated[Path, typer.Argument(help="CSV or Parquet: file_name, patient_id, left_lung_mask_file_name, right_lung_mask_file_name.")],
+    out: Annotated[Path, typer.Option(help="Folder of the segmenter.")],
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the films.")] = 10,
+    size: Annotated[int, typer.Option(help="Side of the network's input, px.")] = 96,
+    seed: Annotated[int, typer.Option(help="Of weights and order.")] = 0,
+    device: Annotated[str, typer.Option(help="torch device: cpu, cuda.")] = "cpu",
+) -> None:  # fmt: skip
+    """Train a small U-Net that finds lungs, for 'stress population'."""
+    from synthorax.stress import SegmenterConfig, read_lungs, train_segmenter
+    from synthorax.stress.population import lungs_of
+
+    table = read_lungs(films)
+    masks = [lungs_of(row) for row in table.iter_rows(named=True)]
+    config = SegmenterConfig(image_size_px=size, epochs=epochs, seed=seed)
+    found = train_segmenter(config, table["file_name"].to_list(), masks, out=out, device=device)
+    typer.echo(f"{out}: {table.height} films, loss {found.record['loss_per_epoch'][-1]:.3f}")
+
+
 def _say_once(answer: object) -> None:
     """The first of several processes speaks for all; then they part."""
     from accelerate import PartialState

@@ -5,6 +5,10 @@
 ``stressed``     the edited films beside their controls, sham and blur, on disk
 ``measuring``    accuracy on real and stressed films by patient, the controls, the verdict
 ``corruptions``  noise, blur, JPEG, exposure, rotation, resolution at five strengths
+``population``   lung segmenters: Dice and distances under oedema, pacemaker, consolidation
+``segmenters``   a segmenter of any make; ``lung_unet`` is one to train, ``mask_overlap`` compares masks
+``concept_attack`` CoRPA's: the fall of each label on films whose concepts were changed
+``scan``         which of all findings and devices hurts most
 ``page``         the verdict on one page
 
 A verdict is given only where the controls pass. Research only, not for diagnosis.
@@ -15,16 +19,32 @@ from typing import Any
 
 _HOME = {
     "CORRUPTIONS": "corruptions",
+    "EMBEDDED_PROMPTS": "shifts",
+    "LungUNet": "lung_unet",
+    "POPULATION": "shifts",
+    "PopulationTest": "population",
     "SHIFTS": "shifts",
+    "SegmenterConfig": "lung_unet",
     "Shift": "shifts",
     "StressTest": "measuring",
+    "TestedSegmenter": "segmenters",
+    "attack": "concept_attack",
     "corrupt": "corruptions",
+    "load_segmenter": "segmenters",
+    "make_lungs_stressed": "population",
     "make_stressed": "stressed",
     "measure": "measuring",
     "measure_corruptions": "corruptions",
+    "measure_population": "population",
+    "measure_scan": "scan",
+    "overlap": "mask_overlap",
     "read_films": "films",
+    "read_lungs": "films",
+    "scan_shifts": "scan",
+    "train_segmenter": "lung_unet",
     "write_corruptions_page": "page",
     "write_page": "page",
+    "write_population_page": "page",
 }
 __all__ = sorted(_HOME)
 

@@ -1,6 +1,6 @@
 """The verdict on one page: figures, controls, the first edits. Everything is inside, so it can be mailed and kept."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ from synthorax.files import atomic
 from synthorax.quality.pictures import data_uri, difference_map, outlined
 from synthorax.stress.corruptions import STRENGTHS, CorruptionTest, corrupt
 from synthorax.stress.measuring import StressTest, points
+from synthorax.stress.population import PopulationTest, Stressed, edits_of
+from synthorax.stress.segmenters import TestedSegmenter
 from synthorax.studies import read_film
 
 N_SHOWN = 6
@@ -23,6 +25,14 @@ SAID = {
     "edited": "edited films",
     "sham": "sham edits (the finding stays)",
     "blur": "blurred instead of edited (right = the shift)",
+}
+
+N_LUNGS_SHOWN = 3
+SAID_OF_LUNGS = {
+    "source": "unedited",
+    "edited": "edited",
+    "sham": "sham edits (no abnormality)",
+    "blur": "blurred instead of edited",
 }
 
 
@@ -58,9 +68,41 @@ def write_corruptions_page(test: CorruptionTest, table: pl.DataFrame, folder: Pa
     return _written(page, Path(folder) / "corruptions.html")
 
 
+def write_population_page(
+    test: PopulationTest, stressed: Mapping[str, Stressed], tested: TestedSegmenter, folder: Path | str
+) -> Path:
+    """Write ``population.html``: the first edits of each abnormality with the lungs that the segmenter finds in them."""
+    examples, prompts = {}, {}
+    for name, sets in stressed.items():
+        rows = list(edits_of(sets).head(N_LUNGS_SHOWN).iter_rows(named=True))
+        found = {arm: tested.masks([row[arm] for row in rows]) for arm in ("source", "edited")}
+        examples[name] = [
+            [
+                (said, data_uri(outlined(read_film(row[arm]).pixels, mask)))
+                for arm, said, mask in (
+                    ("source", "source, lungs found", found["source"][i]),
+                    ("edited", "edit (synthetic), lungs found", found["edited"][i]),
+                )
+            ]
+            + [(arm, data_uri(read_png(row[arm]))) for arm in ("edited", "sham", "blur")]
+            for i, row in enumerate(rows)
+        ]
+        asked = [frame.row(0, named=True)["prompt"] for _, frame in sets.values()]
+        prompts[name] = " / ".join(asked)
+    page = _template("population.html").render(
+        test=test, said=SAID_OF_LUNGS, points=points, percent=percent, px=_px, examples=examples, prompts=prompts,
+        version=__version__,
+    )  # fmt: skip
+    return _written(page, Path(folder) / "population.html")
+
+
 def percent(figure: Interval) -> str:
     """An accuracy in %, with its interval."""
     return f"{100 * figure.estimate:.1f} ({100 * figure.ci_low:.1f} to {100 * figure.ci_high:.1f})"
+
+
+def _px(figure: Interval) -> str:
+    return f"{figure.estimate:.1f} ({figure.ci_low:.1f} to {figure.ci_high:.1f})"
 
 
 def _pictures(row: dict[str, Any], folder: Path) -> Iterable[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""Which edit makes which shift; RadEdit's acquisition and manifestation shift value by value."""
+"""Which edit makes which shift; RadEdit's acquisition, manifestation and population shift value by value."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -61,4 +61,28 @@ SHIFTS: Mapping[str, Shift] = {
         dilation_px=5,
         source="Perez-Garcia et al. 2023, section 5.3, appendix C",
     ),
+}
+
+
+def _lungs(name: str, prompt: str, keep: str) -> Shift:
+    return Shift(name, prompt, "No acute cardiopulmonary process.", target_after=1, keep=keep, source="Perez-Garcia et al. 2023, section 5.4, appendix D")  # fmt: skip
+
+
+_PACEMAKER = "Left pectoral pacemaker in place. The position of the leads is as expected. Otherwise unremarkable chest radiographic examination."
+
+#: Abnormality -> the lung that is edited (the other is kept, all outside is free) -> the edit. Targets count nothing here.
+#: The paper does not say which lung a pacemaker's edit takes: the left, whose side it names.
+POPULATION: Mapping[str, Mapping[str, Shift]] = {
+    "oedema": {"both": _lungs("oedema", "Moderate pulmonary oedema. The heart size is normal.", "nothing")},
+    "pacemaker": {"left": _lungs("pacemaker", _PACEMAKER, "file")},
+    "consolidation": {
+        side: _lungs("consolidation", f"New {side} upper lobe consolidation.", "file")
+        for side in ("left", "right")
+    },
+}
+#: The same in the embedded model's words: it knows sides, but no lobes and no severities.
+EMBEDDED_PROMPTS: Mapping[str, Mapping[str, str]] = {
+    "oedema": {"both": "Pulmonary oedema."},
+    "pacemaker": {"left": "Pacemaker in place."},
+    "consolidation": {"left": "Left consolidation.", "right": "Right consolidation."},
 }

@@ -1,0 +1,122 @@
+"""CoRPA's attack: a classifier reads films whose clinical concepts were changed, and falls, label by label.
+
+The films come from ``synthorax perturb --types intra_class,outer_class`` (or any types) and ``synthorax edit``:
+
+    intra-class   other concepts of the same label: the label stays, and should still be seen
+    outer-class   another label takes its place: the old one should go, the new one be seen
+
+Each film stands beside its source, each read against its own labels at the label's threshold; resamples draw patients. A
+label falls where its p-value, adjusted for all labels and types (Holm), is at most 0.05. What falls is model and editor
+together: there is no sham here, so these are figures and never a verdict.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from synthorax.classifiers.models import TestedModel
+from synthorax.classifiers.statistics import Difference, Interval, bootstrap, holm
+from synthorax.concepts import ConceptVector, Vocabulary
+from synthorax.errors import InputError
+from synthorax.files import atomic
+
+LEVEL = 0.05
+
+
+@dataclass(frozen=True)
+class AttackRow:
+    """One label under one type of perturbation: accuracy on sources and on films, and the paired change."""
+
+    perturbation_type: str
+    label: str
+    source: Interval
+    attacked: Interval
+    change: Difference
+    p_adjusted: float
+    falls: bool
+
+
+@dataclass(frozen=True)
+class Attack:
+    """All labels and types; ``n_unknown`` film-label pairs were left out because a label is not known."""
+
+    model: str
+    rows: tuple[AttackRow, ...]
+    n_films: int
+    n_unknown: int
+    is_simulated: bool
+
+    def save(self, folder: Path | str) -> Path:
+        """Write ``attack.json``."""
+        path = Path(folder) / "attack.json"
+        with atomic(path) as temporary:
+            temporary.write_text(json.dumps(asdict(self), indent=1) + "\n")
+        return path
+
+
+def attack(
+    tested: TestedModel, metadata: pl.DataFrame, folder: Path | str, vocabulary: Vocabulary, *, seed: int = 0
+) -> Attack:
+    """Measure a classifier on a dataset of edits.
+
+    Args:
+        tested: the model; those of its ``labels`` that the vocabulary has are measured, or its one ``output``.
+        metadata: by :func:`~synthorax.dataset.read_metadata`; its valid edits with a source are used.
+        folder: of the dataset.
+        vocabulary: derives labels from concepts.
+        seed: of the bootstrap.
+
+    Raises:
+        InputError: no label of the model's in the vocabulary, or no edit with a source.
+        ModelError: the model's answers cannot be used.
+    """
+    names = (tested.output,) if tested.output else tested.labels or ()
+    labels = [name for name in names if name in vocabulary.pathology_labels]
+    if not labels:
+        raise InputError(
+            f"{tested.name} has outputs {', '.join(map(str, names)) or 'without names'}; expected some of the vocabulary's labels: "
+            f"{', '.join(vocabulary.pathology_labels)}. Name them by --names."
+        )
+    edits = metadata.filter(
+        pl.col("source_file_name").is_not_null(), pl.col("concepts_before").is_not_null(),
+        pl.col("concepts_after").is_not_null(), pl.col("is_valid").fill_null(True),
+    )  # fmt: skip
+    if not edits.height:
+        raise InputError(f"{folder}/metadata.parquet has no valid edit with a source; expected films of 'synthorax edit'.")  # fmt: skip
+    right, known = [], []
+    thresholds = [tested.threshold] * len(labels)
+    if tested.thresholds is not None and tested.labels is not None:
+        thresholds = [tested.thresholds[tested.labels.index(label)] for label in labels]
+    for column, concepts in (("source_file_name", "concepts_before"), ("file_name", "concepts_after")):
+        files = [str(Path(folder) / name) for name in edits[column]]
+        unique = list(dict.fromkeys(files))
+        answers = dict(zip(unique, tested.table(unique, labels) >= thresholds, strict=True))
+        truth = np.array([_labels(row, concepts, labels, vocabulary) for row in edits.iter_rows(named=True)])
+        known.append(~np.isnan(truth))
+        right.append(np.stack([answers[file] for file in files]) == (truth == 1))
+    both = known[0] & known[1]
+    rows: list[tuple[str, str, Interval, Interval, Difference]] = []
+    for (kind,), part in edits.with_row_index("place").group_by("perturbation_type", maintain_order=True):
+        for column, label in enumerate(labels):
+            places = [place for place in part["place"] if both[place, column]]
+            if not places:
+                continue
+            values = np.stack([correct[places, column] for correct in right], axis=1).astype(float)
+            patients = edits["patient_id"].gather(places).to_list()
+            found = bootstrap(lambda w, v=values: w @ v / w.sum(1, keepdims=True), patients, seed=seed)  # type: ignore[misc]
+            rows.append((str(kind), label, found[0].interval(), found[1].interval(), found[1].minus(found[0]).difference()))  # fmt: skip
+    adjusted = holm([row[4].p_value for row in rows])
+    done = tuple(
+        AttackRow(*row, float(p), bool(p <= LEVEL and row[4].estimate < 0)) for row, p in zip(rows, adjusted, strict=True)
+    )  # fmt: skip
+    return Attack(tested.name, done, edits.height, int((~both).sum()), bool(edits["is_simulated"].any()))
+
+
+def _labels(row: dict, concepts: str, labels: list[str], vocabulary: Vocabulary) -> list[float]:
+    """1, 0 or NaN (unknown)."""
+    present = frozenset(row[concepts])
+    known = vocabulary.labels_of(ConceptVector(present, frozenset(row["concepts_unknown"] or ()) - present))
+    return [np.nan if known[label] is None else float(known[label]) for label in labels]
