@@ -73,11 +73,16 @@ def new_control(model: "DiffusionModel") -> Control:
     from diffusers import ControlNetModel
 
     planes = 1 if model.pipeline.vae.config.in_channels == 3 else 3
-    net = ControlNetModel.from_unet(
+    copied = ControlNetModel.from_unet(
         model.network,
         conditioning_embedding_out_channels=(LATENT_WIDTH,),  # one width: no convolution that shrinks
         conditioning_channels=planes * model.latent_shape[0],
     )
+    # from_unet forgets how many heads pool the prompt.
+    settings = {key: value for key, value in copied.config.items() if not key.startswith("_")}
+    settings["addition_embed_type_num_heads"] = model.network.config.addition_embed_type_num_heads
+    net = ControlNetModel(**settings)
+    net.load_state_dict(copied.state_dict())
     return Control(net.to(model.device, memory_format=torch.channels_last), takes_latents=True)
 
 
