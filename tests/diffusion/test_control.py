@@ -133,11 +133,15 @@ def test_a_published_control_that_takes_pixels_works_and_a_foreign_one_is_refuse
     steered = with_control(model, tmp_path / "control")
     assert not steered.control.takes_latents
     picture = draw(Annotation({"anything": disc(64, 30, 30, 8)}), None, 64)[None]
-    one, two = (sample(m, PROMPTS[:1], [1], num_inference_steps=2) for m in (model, steered.annotated(picture)))
+    one, two = (
+        sample(m, PROMPTS[:1], [1], num_inference_steps=2) for m in (model, steered.annotated(picture))
+    )
     assert not torch.equal(one, two)
     with pytest.raises(ModelError, match=r"has in_channels 4, .* 32; take the model that it was trained on"):
         with_control(load_model(), tmp_path / "control")
-    with pytest.raises(ModelError, match=r"has no config.json; expected the folder of a diffusers ControlNet"):
+    with pytest.raises(
+        ModelError, match=r"has no config.json; expected the folder of a diffusers ControlNet"
+    ):
         with_control(model, tmp_path / "nothing")
 
 
@@ -160,7 +164,9 @@ def test_a_transformed_annotation_moves_masks_and_boxes_together():
         moved = transformed(asked, np.random.default_rng(seed), 128)
         new, box = moved.masks["mass"], moved.boxes[0][1]
         x, y, width, height = boxes(new)[0]
-        assert box.x <= x and box.y <= y and x + width <= box.x + box.width and y + height <= box.y + box.height
+        assert (
+            box.x <= x and box.y <= y and x + width <= box.x + box.width and y + height <= box.y + box.height
+        )
         seen.append(((x, y), new.sum() / mask.sum()))
     assert len({place for place, _ in seen}) > 10
     assert 0.7 < min(area for _, area in seen) < 1 < max(area for _, area in seen) < 1.4

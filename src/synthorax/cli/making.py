@@ -119,7 +119,8 @@ def generate(
         ),
     ] = None,
     vary: Annotated[
-        bool, typer.Option("--vary", help="Turn, scale and move each annotation a little, by the film's seed.")
+        bool,
+        typer.Option("--vary", help="Turn, scale and move each annotation a little, by the film's seed."),
     ] = False,
     guidance_scale: Guidance = None,
     num_inference_steps: Steps = None,
@@ -147,6 +148,13 @@ def generate(
 
         rows, loaded = len(means.shard.of(read_prompts(prompts, limit))), means.load_model()
         settings = FilmSettings(**{**loaded.sample_settings, **given})
+        if control is not None:
+            import numpy as np
+
+            from synthorax.diffusion.control import with_control
+
+            blank = np.zeros((means.batch_size, loaded.image_size, loaded.image_size, 3), np.uint8)
+            loaded = with_control(loaded, control).annotated(blank)
         typer.echo(estimate_films(rows, loaded, settings, means.batch_size))
         return
     _tell(generate_films(prompts, out, given, seed, means, control, vary), strict)

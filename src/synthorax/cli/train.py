@@ -64,7 +64,8 @@ def control(
     films: FilmsOption,
     out: Out,
     start: Annotated[
-        str | None, typer.Option(help="The model to steer: a pipeline folder or repo id; default: the recipe's.")
+        str | None,
+        typer.Option(help="The model to steer: a pipeline folder or repo id; default: the recipe's."),
     ] = None,
     device: Device = "auto",
     dry_run: DryRun = False,

@@ -119,9 +119,7 @@ def with_control(model: "DiffusionModel", folder: Path) -> "DiffusionModel":
 
     read_card(folder)
     if model.null_text is not None:
-        raise ModelError(
-            f"{model.model_id} is a diffusion transformer; control needs a model with a U-Net."
-        )
+        raise ModelError(f"{model.model_id} is a diffusion transformer; control needs a model with a U-Net.")
     try:
         with quiet():
             net = ControlNetModel.from_pretrained(folder, use_safetensors=True, local_files_only=True)

@@ -82,9 +82,7 @@ class ControlConfig(BaseModel):
     seed: int = 0
 
 
-def train_control(
-    config: ControlConfig, manifests: Sequence[Path], out: Path, device: str = "auto"
-) -> Path:
+def train_control(config: ControlConfig, manifests: Sequence[Path], out: Path, device: str = "auto") -> Path:
     """Train, or go on training, and write ``out/control`` (a diffusers ControlNet folder with ``card.json``, fp16).
 
     Args:

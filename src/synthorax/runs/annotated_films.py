@@ -64,7 +64,9 @@ class _Reader:
         if row.get("annotation") is None:
             return self.asked(Annotation(masks, found), where)
         if masks or found:
-            raise InputError(f"{where} has an annotation and masks or boxes as well; give the one or the other.")
+            raise InputError(
+                f"{where} has an annotation and masks or boxes as well; give the one or the other."
+            )
         path = folder / str(row["annotation"])
         picture = np.asarray(self.square(_opened(path, "RGB"), path))
         if self.colours is None:
@@ -80,10 +82,12 @@ class _Reader:
         return Asked(annotation, draw(annotation, self.colours, self.size))
 
     def mask(self, path: Path, where: str) -> np.ndarray:
-        mask = np.asarray(self.square(_opened(path, "L"), path)) > 127
-        if not mask.any():
-            raise InputError(f"{where}: {path} is empty; leave the cell blank where the finding is not wanted.")
-        return mask
+        grey = np.asarray(self.square(_opened(path, "L"), path))
+        if not grey.any():
+            raise InputError(
+                f"{where}: {path} is empty; leave the cell blank where the finding is not wanted."
+            )
+        return grey > grey.max() / 2  # 0 and 1 as well as 0 and 255
 
     def square(self, image: Image.Image, path: Path) -> Image.Image:
         if image.width != image.height:
@@ -112,9 +116,7 @@ class _Reader:
         return Box(left, top, max(1, round(x + width) - left), max(1, round(y + height) - top))
 
 
-def read_asked(
-    prompts: Path, count: int, colours: Mapping[str, RGB] | None, size: int
-) -> list[Asked]:
+def read_asked(prompts: Path, count: int, colours: Mapping[str, RGB] | None, size: int) -> list[Asked]:
     """The annotations of the first ``count`` prompts; a row without any asks for none (a black picture).
 
     Args:
@@ -153,11 +155,15 @@ def read_coco(path: Path) -> dict[str, Any]:
         raise InputError(f"{path} is not JSON ({error}); save it again.") from error
     for key in ("images", "annotations", "categories"):
         if not isinstance(coco, dict) or not isinstance(coco.get(key), list):
-            raise InputError(f"{path} has no list {key!r}; expected a COCO file of images, annotations and categories.")
+            raise InputError(
+                f"{path} has no list {key!r}; expected a COCO file of images, annotations and categories."
+            )
     for i, image in enumerate(coco["images"]):
         missing = [key for key in ("id", "prompt", "width", "height") if key not in image]
         if missing:
-            raise InputError(f"{path} image {i + 1} has no {missing[0]!r}; expected id, prompt, width and height.")
+            raise InputError(
+                f"{path} image {i + 1} has no {missing[0]!r}; expected id, prompt, width and height."
+            )
     return coco
 
 
@@ -165,7 +171,9 @@ def _of_coco(coco: Mapping[str, Any], image: Mapping[str, Any], reader: _Reader,
     names = {category.get("id"): str(category.get("name")) for category in coco["categories"]}
     where, side = f"{path} image {image['id']}", image["width"]
     if side != image["height"]:
-        raise InputError(f"{where} is {side} x {image['height']} px; films are square: cut or pad it to a square.")
+        raise InputError(
+            f"{where} is {side} x {image['height']} px; films are square: cut or pad it to a square."
+        )
     masks: dict[str, np.ndarray] = {}
     found = []
     for entry in coco["annotations"]:

@@ -127,7 +127,9 @@ def generate_films(
         ModelError: no ControlNet there, or one of another model.
     """
     if control is not None and (means.ray is not None or means.shard.n > 1):
-        raise InputError("--control works in one process; leave --ray and --shard out, and split the prompts instead.")
+        raise InputError(
+            "--control works in one process; leave --ray and --shard out, and split the prompts instead."
+        )
     if control is None and is_varied:
         raise InputError("--vary changes annotations; give --control with a ControlNet's folder.")
     if control is None and prompts.suffix == ".json":
