@@ -33,11 +33,14 @@ class Control:
         net: diffusers' ControlNetModel.
         takes_latents: whether the picture enters through the autoencoder.
         sha256: of its weights; None while it is trained.
+        is_guiding: whether guidance pushes away from the film without annotation (diffusers' ``guess_mode``), so that it
+            strengthens the annotation too, not the prompt alone; ``is_guiding`` of the card, where there is one.
     """
 
     net: Any
     takes_latents: bool
     sha256: str | None = None
+    is_guiding: bool = False
 
     def condition(self, model: "DiffusionModel", pictures: np.ndarray) -> Tensor:
         """What enters the net: uint8 ``(N, H, W, 3)`` to float32, latents ``(N, 3C or C, h, w)`` or pixels in [0, 1]."""
@@ -61,11 +64,22 @@ class Control:
             embeddings: of the prompts.
             condition: from :meth:`condition`, N rows or a divisor of N, then repeated.
         """
-        cond = condition.repeat(len(x_t) // len(condition), 1, 1, 1)
+        n, more = len(condition), len(x_t) // len(condition) - 1
+        if self.is_guiding and more:
+            own = self.residuals(x_t[:n], t[:n], embeddings[:n], condition)
+            return {
+                "down_block_additional_residuals": [_with_zeros(part, more) for part in own["down_block_additional_residuals"]],
+                "mid_block_additional_residual": _with_zeros(own["mid_block_additional_residual"], more),
+            }  # fmt: skip
+        cond = condition.repeat(1 + more, 1, 1, 1)
         down, mid = self.net(
             x_t, t, encoder_hidden_states=embeddings, controlnet_cond=cond, return_dict=False
         )
         return {"down_block_additional_residuals": down, "mid_block_additional_residual": mid}
+
+
+def _with_zeros(part: Tensor, more: int) -> Tensor:
+    return torch.cat([part, *[torch.zeros_like(part)] * more])
 
 
 def new_control(model: "DiffusionModel") -> Control:
@@ -117,7 +131,7 @@ def with_control(model: "DiffusionModel", folder: Path) -> "DiffusionModel":
 
     from synthorax.diffusion.model import quiet, weights_sha256
 
-    read_card(folder)
+    card = read_card(folder)
     if model.null_text is not None:
         raise ModelError(f"{model.model_id} is a diffusion transformer; control needs a model with a U-Net.")
     try:
@@ -130,7 +144,8 @@ def with_control(model: "DiffusionModel", folder: Path) -> "DiffusionModel":
     _check_fits(net, model, folder)
     net = net.to(model.device, torch.float32, memory_format=torch.channels_last).eval().requires_grad_(False)
     takes_latents = len(net.config.conditioning_embedding_out_channels) == 1
-    return Control(net, takes_latents, weights_sha256(folder)).added_to(model)
+    is_guiding = bool(card.get("is_guiding", False))
+    return Control(net, takes_latents, weights_sha256(folder), is_guiding).added_to(model)
 
 
 def _check_fits(net: Any, model: "DiffusionModel", folder: Path) -> None:
