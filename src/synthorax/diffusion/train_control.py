@@ -201,6 +201,7 @@ def export_control(control: Control, model: DiffusionModel, config: ControlConfi
     half.to(torch.float16).save_pretrained(out)
     card = {
         "classes": palette(config.classes),
+        "is_guiding": True,
         "model_id": model.model_id,
         "model_sha256": model.model_sha256,
         "notes": ["Learned from virtual patients, whose masks are exact; nothing is known about its work on real films."],
