@@ -28,7 +28,7 @@ from synthorax.diffusion.captions import captions, without_withheld
 from synthorax.diffusion.checkpoints import Trainer
 from synthorax.diffusion.control import Control, new_control
 from synthorax.diffusion.films import Films, FilmsConfig, gather
-from synthorax.diffusion.model import DiffusionModel
+from synthorax.diffusion.model import DiffusionModel, quiet
 from synthorax.diffusion.processes import join, own_rows
 from synthorax.diffusion.sampling import sample
 from synthorax.diffusion.train_diffusion import (
@@ -198,7 +198,8 @@ def export_control(control: Control, model: DiffusionModel, config: ControlConfi
 
     half = ControlNetModel.from_config(control.net.config)
     half.load_state_dict(control.net.state_dict())
-    half.to(torch.float16).save_pretrained(out)
+    with quiet():
+        half.to(torch.float16).save_pretrained(out)
     card = {
         "classes": palette(config.classes),
         "is_guiding": True,
