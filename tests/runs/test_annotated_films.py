@@ -14,7 +14,8 @@ from synthorax.diffusion import load_model
 from synthorax.diffusion.annotations import palette
 from synthorax.diffusion.control import new_control
 from synthorax.diffusion.train_control import ControlConfig, export_control
-from synthorax.runs.annotated_films import _counts, _filled
+from synthorax.studies.annotations import read_annotations
+from synthorax.studies.run_lengths import decode, encode
 
 
 @pytest.fixture(scope="module")
@@ -59,12 +60,18 @@ def test_masks_and_boxes_come_back_with_the_films(tiny, control, mask, tmp_path)
     assert [image["file_name"] for image in coco["images"]] == read_metadata(made)["file_name"].to_list()
     found = [(entry["image_id"], entry["category_id"], entry["bbox"]) for entry in coco["annotations"]]
     assert found == [(1, 1, [5, 45, 55, 10]), (1, 1, [15, 10, 20, 20]), (2, 2, [4, 30, 20, 30])]
-    parts = [_filled(entry["segmentation"], 64, "here") for entry in coco["annotations"][:2]]
+    parts = [decode(entry["segmentation"]["counts"], 64, 64, "coco") for entry in coco["annotations"][:2]]
     written = read_png(made / "masks/film-000000__mass.png") > 0.5
     assert (np.any(parts, axis=0) == written).all() and (written == mask[::2, ::2]).all()
     with Image.open(made / "annotations/film-000000.png") as picture:
         assert (np.asarray(picture)[written] == palette(["mass"])["mass"]).all()
     assert not read_png(made / "annotations/film-000002.png").any()
+    marks = read_annotations(made)
+    assert (
+        marks["kind"].to_list() == ["mask", "box"]
+        and marks["image_id"].to_list() == read_metadata(made)["image_id"].to_list()[:2]
+    )
+    assert marks.select("x_min", "y_min", "x_max", "y_max").row(0) == (5, 10, 60, 55)
     assert set(read_metadata(made)["method"]) == {"annotation-to-image"}
 
 
@@ -73,7 +80,11 @@ def test_a_coco_file_asks_for_the_same_as_a_picture_and_is_made_once(tiny, contr
         "images": [{"id": 7, "width": 128, "height": 128, "prompt": "Mass."}],
         "categories": [{"id": 3, "name": "mass"}],
         "annotations": [
-            {"image_id": 7, "category_id": 3, "segmentation": {"size": [128, 128], "counts": _counts(mask)}}
+            {
+                "image_id": 7,
+                "category_id": 3,
+                "segmentation": {"size": [128, 128], "counts": [*map(int, encode(mask, "coco").split())]},
+            }
         ],
     }
     (tmp_path / "coco.json").write_text(json.dumps(coco))
@@ -129,6 +140,8 @@ def test_a_bad_mask_or_box_gets_one_sentence(tiny, control, tmp_path, capsys, co
         ({"annotations": [{"image_id": 1, "category_id": 9, "bbox": [1, 1, 2, 2]}]}, "category 9 is not among"),
         ({"annotations": [{"image_id": 1, "category_id": 1, "bbox": [1, 1, 2]}]}, r"bbox is \[1, 1, 2\]"),
         ({"annotations": [{"image_id": 1, "category_id": 1, "segmentation": {"counts": "abc"}}]}, "counts are compressed"),
+        ({"annotations": [{"image_id": 1, "category_id": 1, "segmentation": [[1, 2, 3]]}]}, "a polygon is no list of"),
+        ({"annotations": [{"image_id": 1, "category_id": 1, "segmentation": [[0, 0, 9, 0, 9]]}]}, "a polygon is no list of"),
     ],
 )  # fmt: skip
 def test_a_bad_coco_file_gets_one_sentence(tiny, control, tmp_path, capsys, change, sentence):

@@ -5,8 +5,8 @@ list of ``{"finding", "x", "y", "width", "height"}``, pixels of the model's film
 ``annotation`` (a PNG in the classes' colours). A **COCO file** (``.json``) has ``images`` with ``prompt``, ``width`` and
 ``height``; an annotation with a segmentation (polygons, or counts not compressed) asks for a mask, one without for a box.
 
-Written below the run's ``synthetic``: ``annotations/<film>.png``, ``masks/<film>__<class>.png``, and ``coco.json`` with a
-box and counts for each connected part of a mask, and each box.
+Written below the run's ``synthetic``: ``annotations/<film>.png``, ``masks/<film>__<class>.png``, ``coco.json`` with a box and
+counts for each connected part of a mask and each box, and ``annotations.parquet`` as ``studies annotations`` writes it.
 """
 
 import json
@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw, UnidentifiedImageError
+import polars as pl
+from PIL import Image, UnidentifiedImageError
 
 from synthorax.dataset import write_png
 from synthorax.diffusion.annotations import (
@@ -32,7 +33,11 @@ from synthorax.files import atomic
 from synthorax.phantom.truth import Box, boxes
 from synthorax.runs.folder import RunFolder
 from synthorax.seeds import generator
-from synthorax.studies.tables import read_table
+from synthorax.studies.annotations import ANNOTATIONS
+from synthorax.studies.coco import coco_file
+from synthorax.studies.marks import Mark, box_of, corners, pixels_of
+from synthorax.studies.run_lengths import decode
+from synthorax.studies.tables import read_json, read_table
 
 MASK = "mask_"
 COLUMNS = ("annotation", "boxes")
@@ -147,14 +152,9 @@ def read_coco(path: Path) -> dict[str, Any]:
     Raises:
         InputError: not of that form.
     """
-    try:
-        coco = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InputError(f"{path} does not exist.") from error
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InputError(f"{path} is not JSON ({error}); save it again.") from error
+    coco = read_json(path, dict)
     for key in ("images", "annotations", "categories"):
-        if not isinstance(coco, dict) or not isinstance(coco.get(key), list):
+        if not isinstance(coco.get(key), list):
             raise InputError(
                 f"{path} has no list {key!r}; expected a COCO file of images, annotations and categories."
             )
@@ -197,19 +197,23 @@ def _of_coco(coco: Mapping[str, Any], image: Mapping[str, Any], reader: _Reader,
 
 
 def _filled(segmentation: Any, side: int, where: str) -> np.ndarray:
-    """COCO's polygons, or its counts by columns that begin with zeros."""
+    """COCO's polygons, or its counts."""
     if isinstance(segmentation, list):
-        image = Image.new("1", (side, side))
-        for polygon in segmentation:
-            ImageDraw.Draw(image).polygon([float(value) for value in polygon], fill=1)
-        return np.asarray(image)
-    counts = segmentation.get("counts")
-    if not isinstance(counts, list) or sum(counts) != side * side:
+        try:
+            points = [np.array(polygon, dtype=float).reshape(-1, 2) for polygon in segmentation]
+        except ValueError as error:
+            raise InputError(f"{where}: a polygon is no list of x, y, x, y ...; correct it.") from error
+        marks = [Mark("", None, "polygon", points=some) for some in points]
+        return np.any([pixels_of(mark, (side, side)) for mark in marks], axis=0)
+    counts = segmentation.get("counts") if isinstance(segmentation, dict) else None
+    if not isinstance(counts, list):
         raise InputError(
-            f"{where}: counts are {'compressed' if isinstance(counts, str) else 'not those of the picture'}; expected polygons, "
-            f"or {side * side} pixels as a list of counts."
+            f"{where}: counts are compressed or missing; expected polygons, or a list of counts."
         )
-    return np.repeat(np.arange(len(counts)) % 2 == 1, counts).reshape(side, side).T
+    try:
+        return decode(counts, side, side, "coco")
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
 
 
 def _opened(path: Path, mode: str) -> Image.Image:
@@ -257,37 +261,27 @@ def write_pictures(run: RunFolder, name: str, asked: Asked) -> str:
     return picture
 
 
-def write_coco(run: RunFolder, films: Iterable[tuple[str, Asked]], classes: Iterable[str] | None) -> Path:
-    """``coco.json`` of the films that were made: ``file_name`` of each, and what was asked of it."""
-    made = list(films)
-    seen = {name for _, asked in made for name in (*asked.annotation.masks, *(one for one, _ in asked.annotation.boxes))}  # fmt: skip
-    numbers = {name: i for i, name in enumerate(classes or sorted(seen), start=1)}
-    images, annotations = [], []
-    for image_id, (file_name, asked) in enumerate(made, start=1):
-        size = len(asked.picture)
-        images.append({"id": image_id, "file_name": file_name, "width": size, "height": size})
-        parts = [
-            (name, box, part) for name, mask in asked.annotation.masks.items() for box, part in _parts(mask)
-        ]
-        for name, box, part in [*parts, *((name, box, None) for name, box in asked.annotation.boxes)]:
-            annotations.append(
-                {
-                    "id": len(annotations) + 1,
-                    "image_id": image_id,
-                    "category_id": numbers[name],
-                    "bbox": list(box),
-                    "area": box.width * box.height if part is None else int(part.sum()),
-                    "segmentation": [] if part is None else {"size": [size, size], "counts": _counts(part)},
-                    "iscrowd": 0,
-                }
-            )
-    categories = [{"id": number, "name": name} for name, number in numbers.items()]
-    path = run.synthetic / "coco.json"
-    with atomic(path) as temporary:
-        temporary.write_text(
-            json.dumps({"images": images, "annotations": annotations, "categories": categories})
-        )
-    return path
+def write_tables(run: RunFolder, films: Iterable[tuple[str, str, Asked]]) -> None:
+    """``coco.json`` and ``annotations.parquet`` of the films that were made: image_id, ``file_name``, what was asked."""
+    rows = []
+    with coco_file(run.synthetic / "coco.json") as coco:
+        for image_id, file_name, asked in films:
+            size = asked.picture.shape[0], asked.picture.shape[1]
+            coco.film(image_id, file_name, size)
+            marks = [(name, "box", corners(box), None) for name, box in asked.annotation.boxes]
+            for name, mask in asked.annotation.masks.items():
+                for box, part in _parts(mask):
+                    coco.mark(image_id, Mark(image_id, name, "mask"), corners(box), part)
+                marks.append((name, "mask", box_of(mask), f"masks/{Path(file_name).stem}__{name}.png"))
+            for name, kind, box, place in marks:
+                if kind == "box":
+                    coco.mark(image_id, Mark(image_id, name, "box"), box, None)
+                row = {"image_id": image_id, "label": name, "kind": kind, "mask_file_name": place}
+                size_of = {"height": size[0], "width": size[1]}
+                rows.append(row | size_of | dict(zip(("x_min", "y_min", "x_max", "y_max"), box, strict=True)))
+    frame = pl.DataFrame([{name: row.get(name) for name in ANNOTATIONS} for row in rows], schema=ANNOTATIONS)
+    with atomic(run.synthetic / "annotations.parquet") as temporary:
+        frame.write_parquet(temporary)
 
 
 def _parts(mask: np.ndarray) -> list[tuple[Box, np.ndarray]]:
@@ -301,14 +295,6 @@ def _parts(mask: np.ndarray) -> list[tuple[Box, np.ndarray]]:
         own = np.bincount(inside[inside > 0]).argmax()
         found.append((box, labels == own))
     if not found:
-        rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
-        x, y = int(columns[0]), int(rows[0])
-        found.append((Box(x, y, int(columns[-1]) + 1 - x, int(rows[-1]) + 1 - y), mask))
+        x_min, y_min, x_max, y_max = map(int, box_of(mask) or (0, 0, 0, 0))
+        found.append((Box(x_min, y_min, x_max - x_min, y_max - y_min), mask))
     return found
-
-
-def _counts(mask: np.ndarray) -> list[int]:
-    """COCO's counts: runs by columns, zeros first."""
-    flat = np.concatenate([[False], mask.T.ravel()])
-    edges = np.flatnonzero(flat[1:] != flat[:-1])
-    return np.diff(np.concatenate([[0], edges, [mask.size]])).tolist()

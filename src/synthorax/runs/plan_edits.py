@@ -15,7 +15,7 @@ from synthorax.diffusion.sampling import SAMPLERS
 from synthorax.errors import InputError, unknown_choice
 from synthorax.files import atomic, sha256_of
 from synthorax.perturbations import PLAN
-from synthorax.runs.annotated_films import read_asked, read_coco, varied, write_coco, write_pictures
+from synthorax.runs.annotated_films import read_asked, read_coco, varied, write_pictures, write_tables
 from synthorax.runs.folder import RunFolder
 from synthorax.runs.items import summary, write_dataset
 from synthorax.runs.making import EditSettings, FilmSettings, Job, make_edits, make_films, plan_jobs
@@ -163,8 +163,11 @@ def generate_films(
         ]
         rows = make_films(run, FILMS, jobs, model, settings, means.batch_size, batches)
         names = {row["file_name"] for row in rows}
-        films = zip((f"{FILMS}/{job.edit_id}.png" for job in jobs), places, strict=True)
-        write_coco(run, (film for film in films if film[0] in names), colours)
+        films = [
+            (f"{FILMS}-{job.edit_id}", f"{FILMS}/{job.edit_id}.png", one)
+            for job, one in zip(jobs, places, strict=True)
+        ]
+        write_tables(run, (film for film in films if film[1] in names))
         return _finish(run, FILMS)
 
 
