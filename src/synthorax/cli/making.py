@@ -104,10 +104,24 @@ def edit(
 
 def generate(
     prompts: Annotated[
-        Path, typer.Argument(help="A text file with a prompt a line, or a table with a column 'prompt'.")
+        Path,
+        typer.Argument(
+            help="A text file with a prompt a line, a table with a column 'prompt', or with --control a COCO file."
+        ),
     ],
     out: Out,
     model: Model = None,
+    control: Annotated[
+        Path | None,
+        typer.Option(
+            help="A diffusers ControlNet folder of that model: films follow the file's columns mask_<class>, boxes or "
+            "annotation, or the COCO file."
+        ),
+    ] = None,
+    vary: Annotated[
+        bool,
+        typer.Option("--vary", help="Turn, scale and move each annotation a little, by the film's seed."),
+    ] = False,
     guidance_scale: Guidance = None,
     num_inference_steps: Steps = None,
     sampler: Sampler = None,
@@ -122,7 +136,7 @@ def generate(
     dry_run: DryRun = False,
     strict: Strict = False,
 ) -> None:
-    """Make whole films from prompts: OUT/synthetic with its metadata.parquet."""
+    """Make whole films from prompts, masks and boxes: OUT/synthetic with its metadata.parquet, and coco.json with --control."""
     from synthorax.runs.plan_edits import generate_films, read_prompts
 
     given = {"guidance_scale": guidance_scale, "num_inference_steps": num_inference_steps, "sampler": sampler}
@@ -134,9 +148,16 @@ def generate(
 
         rows, loaded = len(means.shard.of(read_prompts(prompts, limit))), means.load_model()
         settings = FilmSettings(**{**loaded.sample_settings, **given})
+        if control is not None:
+            import numpy as np
+
+            from synthorax.diffusion.control import with_control
+
+            blank = np.zeros((means.batch_size, loaded.image_size, loaded.image_size, 3), np.uint8)
+            loaded = with_control(loaded, control).annotated(blank)
         typer.echo(estimate_films(rows, loaded, settings, means.batch_size))
         return
-    _tell(generate_films(prompts, out, given, seed, means), strict)
+    _tell(generate_films(prompts, out, given, seed, means, control, vary), strict)
 
 
 def means_of(

@@ -78,6 +78,31 @@ def segmenter(
     typer.echo(f"{out}: {table.height} films, loss {found.record['loss_per_epoch'][-1]:.3f}")
 
 
+@app.command()
+def control(
+    config: Config,
+    films: FilmsOption,
+    out: Out,
+    start: Annotated[
+        str | None,
+        typer.Option(help="The model to steer: a pipeline folder or repo id; default: the recipe's."),
+    ] = None,
+    device: Device = "auto",
+    dry_run: DryRun = False,
+) -> None:
+    """Train a ControlNet for masks and boxes on a frozen model, from virtual patients; the result is OUT/control."""
+    from synthorax.diffusion.recipes import read_recipe
+    from synthorax.diffusion.train_control import ControlConfig, train_control, trial_step
+
+    asked = read_recipe(config, ControlConfig)
+    if start is not None:
+        asked = asked.model_copy(update={"start": start})
+    if dry_run:
+        _say_estimate(asked, films, *trial_step(asked, device), asked.steps * asked.accumulate)
+        return
+    _say_once(train_control(asked, films, out, device))
+
+
 def _say_once(answer: object) -> None:
     """The first of several processes speaks for all; then they part."""
     from accelerate import PartialState

@@ -5,7 +5,7 @@ their gradients, so that each holds the same weights after each step; the first 
 """
 
 import csv
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -70,6 +70,43 @@ class Trainer:
             return self.lr * (step + 1) / self.warmup
         progress = (step - self.warmup) / max(1, self.steps - self.warmup)
         return self.lr * 0.5 * (1 + float(torch.cos(torch.tensor(torch.pi * progress))))
+
+    def run(
+        self,
+        losses: Callable[[int], Iterable[torch.Tensor]],
+        description: str,
+        *,
+        accumulate: int,
+        checkpoint_every: int,
+        preview_every: int,
+        preview: Callable[[], np.ndarray],
+    ) -> None:
+        """The steps to go, with checkpoints and pictures; at the end the module holds the averaged weights.
+
+        Args:
+            losses: a step's number -> its ``accumulate`` losses.
+            description: of the bar.
+            accumulate: batches whose gradients make one step.
+            checkpoint_every: steps between checkpoints.
+            preview_every: steps between pictures.
+            preview: draws one with the module's weights.
+        """
+        self.module.train()
+        for step in self.remaining(description):
+            loss, norm = self.update(losses(step), accumulate)
+            self.log(loss=loss, gradient_norm=norm)
+            if self.step % checkpoint_every == 0:
+                self.save()
+            if self.is_main and self.step % preview_every == 0 and self.step < self.steps:
+                weights = {name: p.detach().clone() for name, p in self.module.named_parameters()}
+                self.averaged()
+                self.picture(f"preview-{self.step:06d}.png", preview())
+                self.module.load_state_dict(weights, strict=False)
+                self.module.train()
+        self.save()
+        if self.is_main:
+            self.averaged()
+            self.picture("preview.png", preview())
 
     def remaining(self, description: str) -> Iterable[int]:
         """The steps to go, with one bar for all processes."""

@@ -10,15 +10,17 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from synthorax.diffusion import hub, transformer
+from synthorax.diffusion.control import Control
 from synthorax.diffusion.published import card_of_repo
 from synthorax.errors import ModelError
 
@@ -40,6 +42,8 @@ class DiffusionModel:
         card: the folder's ``card.json``: ``notes`` for whoever sees its films, ``domains`` (see :meth:`domain`),
             ``edit`` (see :attr:`edit_settings`), ``sample`` (see :attr:`sample_settings`).
         null_text: a transformer's learned text that stands for no prompt, ``(tokens, width)``.
+        control: a ControlNet, see :func:`synthorax.diffusion.control.with_control`.
+        condition: what it is given, see :meth:`annotated`.
     """
 
     pipeline: Any
@@ -49,6 +53,8 @@ class DiffusionModel:
     dtype: torch.dtype
     card: Mapping[str, Any] = field(default_factory=dict)
     null_text: Tensor | None = None
+    control: Control | None = None
+    condition: Tensor | None = None
 
     @property
     def network(self) -> Any:
@@ -99,18 +105,21 @@ class DiffusionModel:
         """Films to latents, without sampling.
 
         Args:
-            images: float32 ``(N, H, W)`` in [0, 1], H and W equal to ``image_size``.
+            images: float32 ``(N, H, W)`` in [0, 1], H and W equal to ``image_size``; ``(N, 3, H, W)`` for an autoencoder
+                of colours.
 
         Returns:
             float32 ``(N, C, h, w)``, scaled to unit variance.
         """
-        if images.ndim != 3 or images.shape[1:] != (self.image_size, self.image_size):
+        size = (self.image_size, self.image_size)
+        if images.shape[1:] not in (size, (3, *size)):
             raise ModelError(
                 f"films have shape {tuple(images.shape)}; {self.model_id} takes (N, {self.image_size}, {self.image_size}). "
                 "Bring them to that size with studies.prepare."
             )
         vae = self.pipeline.vae
-        x = (images.to(self.device, vae.dtype) * 2 - 1)[:, None].expand(-1, vae.config.in_channels, -1, -1)
+        x = images.to(self.device, vae.dtype) * 2 - 1
+        x = x if x.ndim == 4 else x[:, None].expand(-1, vae.config.in_channels, -1, -1)
         encoded = vae.encode(x)
         for name in ("latent", "latents"):  # AutoencoderDC, AutoencoderTiny
             if hasattr(encoded, name):
@@ -144,6 +153,12 @@ class DiffusionModel:
             return transformer.encode_text(self.pipeline, prompts, self.null_text.to(self.device), like)
         return self.pipeline.encode_prompt(list(prompts), self.device, 1, False)[0]
 
+    def annotated(self, pictures: np.ndarray) -> "DiffusionModel":
+        """The model as it follows these annotations, uint8 ``(N, H, W, 3)``, one a film of the batches it is given."""
+        if self.control is None:
+            raise ModelError(f"{self.model_id} has no ControlNet; add one with with_control.")
+        return replace(self, condition=self.control.condition(self, pictures))
+
     @torch.no_grad()
     def predict_noise(self, x_t: Tensor, t: Tensor, embeddings: Tensor) -> Tensor:
         """epsilon_theta(x_t, t, c).
@@ -160,7 +175,10 @@ class DiffusionModel:
             if self.null_text is not None:
                 output = transformer.predict(self.network, x_t, t, embeddings)
             else:
-                output = self.network(x_t, t, encoder_hidden_states=embeddings, return_dict=False)[0]
+                more = {}
+                if self.control is not None and self.condition is not None:
+                    more = self.control.residuals(x_t, t, embeddings, self.condition)
+                output = self.network(x_t, t, encoder_hidden_states=embeddings, return_dict=False, **more)[0]
         output = output.float()
         if self.prediction_type == "epsilon":
             return output

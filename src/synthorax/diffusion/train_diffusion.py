@@ -121,7 +121,7 @@ def trial_step(
     texts = [PREVIEW[i % len(PREVIEW)] for i in range(config.batch_size)]
 
     def step() -> float:
-        loss = _loss(model, nets.train(), latents, texts, rng, config.snr_gamma)
+        loss = denoising_loss(model, _predict(nets.train()), latents, texts, rng, config.snr_gamma)
         loss.backward()
         return loss.item()  # waits for a GPU
 
@@ -164,7 +164,7 @@ def train_diffusion(
     torch.manual_seed(derive_seed("diffusion", config.seed))
     model = _begin(config, out, vae, place)
     with processes.main_process_first():
-        latents = _latents(films, model, out / "films" / "latents.npy")
+        latents = film_latents(films, model, out / "films" / "latents.npy")
     films = without_withheld(films, said)
     nets, words = _trained(model, config), model.pipeline.tokenizer
     if processes.is_main_process and config.start is None and not (out / "state.pt").is_file():
@@ -178,14 +178,13 @@ def train_diffusion(
         warmup=config.warmup,
         ema=config.ema,
     )
-    nets.train()
 
     def losses(step: int) -> Iterator[Tensor]:
         for part in range(config.accumulate):
             rng = generator("diffusion", config.seed, step, *([part] if part else []))
             index = films.draw(rng, config.batch_size, config.films)
             texts = [
-                _text(
+                caption_text(
                     said[films.image_ids[i]],
                     model.domain(not films.is_real(i)),
                     rng,
@@ -193,23 +192,17 @@ def train_diffusion(
                 )
                 for i in index
             ]
-            yield _loss(model, nets, latents[index], texts, rng, config.snr_gamma)
+            yield denoising_loss(model, _predict(nets), latents[index], texts, rng, config.snr_gamma)
 
-    for step in trainer.remaining("Training the diffusion model"):
-        loss, norm = trainer.update(losses(step), config.accumulate)
-        trainer.log(loss=loss, gradient_norm=norm)
-        if trainer.step % config.checkpoint_every == 0:
-            trainer.save()
-        if trainer.is_main and trainer.step % config.preview_every == 0 and trainer.step < config.steps:
-            weights = {name: p.detach().clone() for name, p in nets.named_parameters()}
-            trainer.averaged()
-            trainer.picture(f"preview-{trainer.step:06d}.png", preview(model))
-            nets.load_state_dict(weights, strict=False)
-            nets.train()
-    trainer.save()
+    trainer.run(
+        losses,
+        "Training the diffusion model",
+        accumulate=config.accumulate,
+        checkpoint_every=config.checkpoint_every,
+        preview_every=config.preview_every,
+        preview=lambda: preview(model),
+    )
     if trainer.is_main:
-        trainer.averaged()
-        trainer.picture("preview.png", preview(model))
         export_pipeline(out, out / "pipeline", vae)
     processes.wait_for_everyone()
     return out / "pipeline"
@@ -258,16 +251,7 @@ def export_pipeline(run: Path, out: Path, vae: Path | None = None) -> Path:
 def _begin(config: DiffusionConfig, run: Path, vae: Path | None, device: torch.device) -> DiffusionModel:
     """The model that is trained: that of ``config.start``, or a new one on the autoencoder's latents."""
     if config.start is not None:
-        model = load_model(config.start, device=str(device))
-        if model.null_text is not None:
-            raise ModelError(
-                f"{config.start} is a diffusion transformer; only pipelines with a U-Net are trained here."
-            )
-        if model.image_size != config.films.size:
-            raise InputError(
-                f"films.size is {config.films.size} px; {config.start} takes {model.image_size}. Set films.size so."
-            )
-        return model
+        return start_model(config.start, config.films.size, device)
     from diffusers import AutoencoderDC, StableDiffusionPipeline
     from diffusers.models.attention_processor import AttnProcessor
     from transformers import AutoTokenizer
@@ -293,6 +277,23 @@ def _begin(config: DiffusionConfig, run: Path, vae: Path | None, device: torch.d
     return DiffusionModel(pipeline, "in-training", None, None, compute_dtype(device.type), card)
 
 
+def start_model(name: str | None, size: int, device: torch.device) -> DiffusionModel:
+    """The model that a training goes on from; None is the embedded one.
+
+    Raises:
+        ModelError: no model there, or one with a transformer.
+        InputError: films of another size.
+    """
+    model = load_model(name, device=str(device))
+    if model.null_text is not None:
+        raise ModelError(f"{name} is a diffusion transformer; only pipelines with a U-Net are trained here.")
+    if model.image_size != size:
+        raise InputError(
+            f"films.size is {size} px; {model.model_id} takes {model.image_size}. Set films.size so."
+        )
+    return model
+
+
 def _trained(model: DiffusionModel, config: DiffusionConfig) -> nn.ModuleDict:
     """The model's networks, with gradients where the config trains them."""
     net, text = model.pipeline.unet, model.pipeline.text_encoder
@@ -308,7 +309,7 @@ def _trained(model: DiffusionModel, config: DiffusionConfig) -> nn.ModuleDict:
     return nn.ModuleDict({"unet": net, "text": text})
 
 
-def _text(choices: Sequence[Caption], of_kind: str, rng: np.random.Generator, dropout: float) -> str:
+def caption_text(choices: Sequence[Caption], of_kind: str, rng: np.random.Generator, dropout: float) -> str:
     """A caption; dropped at times, half of these times down to its domain's words, the other half to nothing."""
     chance = rng.random()
     if chance < dropout / 2:
@@ -316,9 +317,20 @@ def _text(choices: Sequence[Caption], of_kind: str, rng: np.random.Generator, dr
     return of_kind if chance < dropout else choose(choices, of_kind, rng)[0]
 
 
-def _loss(
+#: (x_t, t, token ids) -> what the network predicts of this process's rows, with gradients.
+Predict = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+def _predict(nets: nn.ModuleDict) -> Predict:
+    def predict(x_t: Tensor, t: Tensor, ids: Tensor) -> Tensor:
+        return nets["unet"](x_t, t, encoder_hidden_states=nets["text"](ids)[0], return_dict=False)[0]
+
+    return predict
+
+
+def denoising_loss(
     model: DiffusionModel,
-    nets: nn.ModuleDict,
+    predict: Predict,
     latents: np.ndarray,
     texts: list[str],
     rng: np.random.Generator,
@@ -343,15 +355,12 @@ def _loss(
     )
     device = model.device
     with torch.autocast(device.type, model.dtype, enabled=model.dtype != torch.float32):
-        embeddings = nets["text"](tokens.input_ids.to(device))[0]
-        predicted = nets["unet"](
-            x_t.to(device), t.to(device), encoder_hidden_states=embeddings, return_dict=False
-        )[0].float()
+        predicted = predict(x_t.to(device), t.to(device), tokens.input_ids.to(device)).float()
     return (weight.to(device) * (predicted - target.to(device)).square()).mean()
 
 
 @torch.no_grad()
-def _latents(films: Films, model: DiffusionModel, path: Path) -> np.ndarray:
+def film_latents(films: Films, model: DiffusionModel, path: Path) -> np.ndarray:
     """Latents of all films, fp16 ``(N, C, h, w)``, encoded once."""
     stamp = path.parent / "films.parquet"
     if not path.is_file() or path.stat().st_mtime < stamp.stat().st_mtime:

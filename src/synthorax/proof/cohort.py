@@ -179,11 +179,13 @@ def read_arms(
 
 
 def arm_of(row: Mapping) -> str:
-    """CARS's edits, CoRPA's whole films, sham edits; edits by another method than RadEdit's say so."""
+    """CARS's edits, CoRPA's whole films, those with annotations, sham edits; edits by another method than RadEdit's say so."""
     if row["perturbation_type"] == "sham":
         return "sham"
     if row["method"] == "text-to-image":
         return "CoRPA"
+    if row["method"] == "annotation-to-image":
+        return "annotated"
     return "CARS" if row["method"] in ("radedit", None) else f"CARS by {row['method']}"
 
 

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 import polars as pl
+from PIL import Image
 
 from synthorax import __version__
 from synthorax.dataset import read_png
@@ -67,6 +68,7 @@ class Job:
     edit_mask: str | None = None
     keep_mask: str | None = None
     domain: str = ""
+    annotation: str | None = None
 
     def sent(self, text: str) -> str:
         return f"{self.domain} {text}".strip()
@@ -158,25 +160,38 @@ def make_films(
     batch_size: int = BATCH,
     batches: Batches | None = None,
 ) -> Iterator[dict]:
-    """Whole films from the jobs' prompts and seeds (CoRPA); rows as from :func:`make_edits`."""
+    """Whole films from the jobs' prompts and seeds (CoRPA), and annotations where all jobs have one (ChexGen); rows as
+    from :func:`make_edits`."""
     by_id = {job.edit_id: job for job in jobs}
 
-    def read(items: Sequence[Item]) -> tuple[list[Job], FilmSettings]:
-        return [by_id[item.item_id] for item in items], settings
+    def read(items: Sequence[Item]) -> FilmBatch:
+        some = [by_id[item.item_id] for item in items]
+        pictures = [_picture(run, job.annotation) for job in some if job.annotation]
+        return FilmBatch(some, pictures, settings)
 
-    items = _items(jobs, stage, model, settings, "text-to-image")
+    is_annotated = any(job.annotation for job in jobs)
+    items = _items(jobs, stage, model, settings, "annotation-to-image" if is_annotated else "text-to-image")
     making = Drawing(read, draw_films, model)
     return make_items(run, stage, items, making, batch_size=batch_size, batches=batches)
 
 
-def draw_films(
-    model: DiffusionModel, batch: tuple[list[Job], FilmSettings], batch_size: int
-) -> list[np.ndarray]:
+@dataclass(frozen=True)
+class FilmBatch:
+    """What a batch of films needs; ``pictures``: of the jobs' annotations, or none at all."""
+
+    jobs: Sequence[Job]
+    pictures: Sequence[np.ndarray]
+    settings: FilmSettings
+
+
+def draw_films(model: DiffusionModel, batch: FilmBatch, batch_size: int) -> list[np.ndarray]:
     """The films of a batch, in a full batch of the model's."""
     from synthorax.diffusion.sampling import sample
 
-    some, settings = batch
-    full = [*some, *[some[-1]] * (batch_size - len(some))]
+    some, settings, n_more = batch.jobs, batch.settings, batch_size - len(batch.jobs)
+    full = [*some, *[some[-1]] * n_more]
+    if batch.pictures:
+        model = model.annotated(np.stack([*batch.pictures, *[batch.pictures[-1]] * n_more]))
     films = sample(
         model,
         [job.sent(job.prompt) for job in full],
@@ -230,6 +245,11 @@ def _items(
         )
         for job in jobs
     ]
+
+
+def _picture(run: RunFolder, file_name: str) -> np.ndarray:
+    with Image.open(run.synthetic / file_name) as image:
+        return np.asarray(image.convert("RGB"))
 
 
 def _mask(run: RunFolder, file_name: str | None) -> np.ndarray | None:

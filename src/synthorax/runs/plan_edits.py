@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,12 @@ import numpy as np
 import polars as pl
 
 from synthorax.dataset import METADATA, read_png
+from synthorax.diffusion.control import classes_of, read_card, with_control
 from synthorax.diffusion.sampling import SAMPLERS
 from synthorax.errors import InputError, unknown_choice
 from synthorax.files import atomic, sha256_of
 from synthorax.perturbations import PLAN
+from synthorax.runs.annotated_films import read_asked, read_coco, varied, write_pictures, write_tables
 from synthorax.runs.folder import RunFolder
 from synthorax.runs.items import summary, write_dataset
 from synthorax.runs.making import EditSettings, FilmSettings, Job, make_edits, make_films, plan_jobs
@@ -105,31 +108,66 @@ def edit_plan(
 
 
 def generate_films(
-    prompts: Path, out: Path, given: dict[str, Any] | None = None, seed: int = 0, means: Means = DEFAULT
+    prompts: Path,
+    out: Path,
+    given: dict[str, Any] | None = None,
+    seed: int = 0,
+    means: Means = DEFAULT,
+    control: Path | None = None,
+    is_varied: bool = False,
 ) -> Done:
     """Make a whole film of each line of a text file, or of each row's ``prompt`` of a CSV or Parquet file; resumable.
 
-    ``given`` holds what differs from the model's own ``sample_settings``.
+    ``given`` holds what differs from the model's own ``sample_settings``. ``control`` is a ControlNet's folder: the films
+    follow the file's masks and boxes, see :mod:`synthorax.runs.annotated_films`; with ``is_varied`` each turned, scaled
+    and moved a little.
 
     Raises:
-        InputError: no prompts there, or an unknown sampler.
+        InputError: no prompts there, no annotations with ``control``, or an unknown sampler.
+        ModelError: no ControlNet there, or one of another model.
     """
+    if control is not None and (means.ray is not None or means.shard.n > 1):
+        raise InputError(
+            "--control works in one process; leave --ray and --shard out, and split the prompts instead."
+        )
+    if control is None and is_varied:
+        raise InputError("--vary changes annotations; give --control with a ControlNet's folder.")
+    if control is None and prompts.suffix == ".json":
+        raise InputError(f"{prompts} asks for masks or boxes; give --control with a ControlNet's folder.")
     asked = read_prompt_rows(prompts, means.limit)
     texts = [text for text, _ in asked]
     with means.at_work() as (model, batches):
         settings = FilmSettings(**{**model.sample_settings, **(given or {})})
         if settings.sampler not in SAMPLERS:
             raise unknown_choice("sampler", settings.sampler, SAMPLERS)
-        run = _open(
-            out,
-            means,
-            {"kind": "generate", "prompts": texts, "seed": seed, "settings": asdict(settings), "model_sha256": model.model_sha256},
-        )  # fmt: skip
         jobs = [
             Job(f"film-{i:06d}", text, "", derive_seed(seed, "film", i), row)
             for i, (text, row) in enumerate(asked)
         ]
-        make_films(run, FILMS, means.shard.of(jobs), model, settings, means.batch_size, batches)
+        config = {"kind": "generate", "prompts": texts, "seed": seed, "settings": asdict(settings),
+                  "model_sha256": model.model_sha256}  # fmt: skip
+        if control is None:
+            run = _open(out, means, config)
+            make_films(run, FILMS, means.shard.of(jobs), model, settings, means.batch_size, batches)
+            return _finish(run, FILMS)
+        model, colours = with_control(model, control), classes_of(read_card(control))
+        places = read_asked(prompts, len(jobs), colours, model.image_size)
+        if is_varied:
+            places = [varied(one, job.seed, colours) for one, job in zip(places, jobs, strict=True)]
+        pictures = sha256(b"".join(one.picture.tobytes() for one in places)).hexdigest()
+        more = {"control_sha256": model.control and model.control.sha256, "annotations_sha256": pictures}
+        run = _open(out, means, config | more)
+        jobs = [
+            replace(job, annotation=write_pictures(run, job.edit_id, one))
+            for job, one in zip(jobs, places, strict=True)
+        ]
+        rows = make_films(run, FILMS, jobs, model, settings, means.batch_size, batches)
+        names = {row["file_name"] for row in rows}
+        films = [
+            (f"{FILMS}-{job.edit_id}", f"{FILMS}/{job.edit_id}.png", one)
+            for job, one in zip(jobs, places, strict=True)
+        ]
+        write_tables(run, (film for film in films if film[1] in names))
         return _finish(run, FILMS)
 
 
@@ -182,6 +220,8 @@ def read_prompt_rows(prompts: Path, limit: int | None = None) -> list[tuple[str,
         except UnicodeDecodeError as error:
             raise InputError(f"{prompts} is not UTF-8 text ({error}); save it as UTF-8.") from error
         rows: list[tuple[str, dict[str, Any]]] = [(line.strip(), {}) for line in lines if line.strip()]
+    elif prompts.suffix == ".json":
+        rows = [(str(image["prompt"]), {}) for image in read_coco(prompts)["images"]]
     else:
         table = read_table(prompts)
         if "prompt" not in table.columns:

@@ -16,7 +16,8 @@ def shipped_recipes() -> dict[str, tuple[str, str]]:
     found = {}
     for path in sorted(Path(__file__).parent.glob("*.yaml")):
         first = path.read_text().splitlines()[0].removeprefix("# ")
-        kind = "autoencoder" if path.stem.endswith("autoencoder") else "diffusion"
+        last = path.stem.split("-")[-1]
+        kind = last if last in ("autoencoder", "control") else "diffusion"
         found[path.stem] = f"train {kind}", first
     return found
 
