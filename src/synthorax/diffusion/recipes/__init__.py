@@ -16,7 +16,7 @@ def shipped_recipes() -> dict[str, tuple[str, str]]:
     found = {}
     for path in sorted(Path(__file__).parent.glob("*.yaml")):
         first = path.read_text().splitlines()[0].removeprefix("# ")
-        kind = "autoencoder" if path.stem.endswith("autoencoder") else "diffusion"
+        kind = next((k for k in ("autoencoder", "alignment") if path.stem.endswith(k)), "diffusion")
         found[path.stem] = f"train {kind}", first
     return found
 
