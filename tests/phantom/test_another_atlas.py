@@ -381,4 +381,6 @@ def test_a_ct_without_labels_gets_one_sentence(tmp_path, capsys):
     from synthorax.cli import run
 
     assert run(words) == 2
-    assert "is given without labels, and an anatomy is built from its organs' masks" in capsys.readouterr().err
+    assert (
+        "is given without labels, and an anatomy is built from its organs' masks" in capsys.readouterr().err
+    )
