@@ -11,7 +11,9 @@ from synthorax.errors import InputError, ModelError
 
 
 def test_the_seven_of_cars_are_there():
-    assert len(CARS_BACKBONES) == 7 and set(CARS_BACKBONES) | {"densenet121", "small"} == set(BACKBONES)
+    assert len(CARS_BACKBONES) == 7 and set(CARS_BACKBONES) | {"densenet121", "small", "latent"} == set(
+        BACKBONES
+    )
 
 
 @pytest.mark.parametrize("name", BACKBONES)
@@ -23,7 +25,7 @@ def test_head_on_features_gives_the_logits(name):
         features = network.forward_head(network.forward_features(x), pre_logits=True)
         assert network.get_classifier()(features).shape == network(x).shape == (2, 5)
     scale = normalisation(name)
-    assert scale is None if name == "small" else len(scale[0]) == 3
+    assert scale is None if name in ("small", "latent") else len(scale[0]) == 3
 
 
 @pytest.mark.parametrize("name", ["small", "resnet50"])

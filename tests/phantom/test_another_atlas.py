@@ -315,3 +315,72 @@ def test_the_built_in_ct_stored_otherwise_gives_nearly_the_same_atlas():
     assert min(value["dice"] for name, value in found.items() if name.endswith("_shape")) > 0.97
     assert max(found["hila_moved_mm"].values()) < 3
     assert min(value["correlation"] for name, value in found.items() if name.startswith("film_")) > 0.99
+
+
+def write_series(volume: Volume, folder: Path, **changes) -> None:
+    """The torso as DICOM slices, 2 HU a step, from feet to head in an order by name that is another."""
+    from pydicom.dataset import Dataset, FileMetaDataset
+    from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+
+    folder.mkdir(parents=True)
+    lps = (
+        np.diag([1.0, -1, 1, 1]) @ volume.affine
+    )  # axes here run to left, front and head; DICOM's to left and back
+    uid = generate_uid()
+    for k in range(volume.hounsfield.shape[2]):
+        plane = volume.hounsfield[:, ::-1, k].T  # rows to the back
+        s = Dataset()
+        s.file_meta = FileMetaDataset()
+        s.file_meta.TransferSyntaxUID, s.file_meta.MediaStorageSOPClassUID = ExplicitVRLittleEndian, CTImageStorage  # fmt: skip
+        s.file_meta.MediaStorageSOPInstanceUID = s.SOPInstanceUID = generate_uid()
+        s.SOPClassUID, s.SeriesInstanceUID, s.Modality = CTImageStorage, changes.get("uid", uid) if k else uid, "CT"  # fmt: skip
+        corner = lps @ [0, volume.hounsfield.shape[1] - 1, k, 1]
+        s.ImagePositionPatient, s.ImageOrientationPatient = list(corner[:3]), [1, 0, 0, 0, 1, 0]
+        s.PixelSpacing = [float(np.linalg.norm(volume.affine[:3, 1])), float(np.linalg.norm(volume.affine[:3, 0]))]  # fmt: skip
+        s.Rows, s.Columns = plane.shape
+        s.SamplesPerPixel, s.PhotometricInterpretation, s.PixelRepresentation = 1, "MONOCHROME2", 1
+        s.BitsAllocated, s.BitsStored, s.HighBit = 16, 16, 15
+        s.RescaleSlope, s.RescaleIntercept = 2, -1000
+        s.PixelData = np.rint((plane + 1000) / 2).astype("<i2").tobytes()
+        s.save_as(folder / f"{(7 * k) % volume.hounsfield.shape[2]:03d}-{k}.dcm", enforce_file_format=True)
+
+
+def test_a_dicom_series_is_the_same_volume(tmp_path):
+    from synthorax.phantom.ct_series import series_image
+
+    volume = torso((5.0, 4.0, 6.0))
+    write_series(volume, tmp_path / "series")
+    image = series_image(tmp_path / "series")
+    nibabel.save(image, tmp_path / "ct.nii.gz")
+    turned = nibabel.as_closest_canonical(image)  # right, front, head
+    found = np.asarray(turned.dataobj)[::-1]
+    assert np.abs(found - volume.hounsfield).max() <= 1
+    affine = np.diag([-1.0, 1, 1, 1]) @ turned.affine
+    voxel = affine @ [found.shape[0] - 1, 0, 0, 1]
+    assert voxel[:3] == pytest.approx(volume.affine[:3, 3], abs=1e-3)
+
+
+def test_a_series_that_is_no_stack_is_named(tmp_path):
+    from synthorax.phantom.ct_series import series_image
+
+    (tmp_path / "none").mkdir()
+    with pytest.raises(InputError, match="holds 0 CT slices in DICOM; expected the folder of one series"):
+        series_image(tmp_path / "none")
+    volume = torso((20.0, 20.0, 20.0))
+    write_series(volume, tmp_path / "gap")
+    next((tmp_path / "gap").glob("*-5.dcm")).unlink()
+    with pytest.raises(InputError, match=r"20\.00 to 40\.00 mm apart; expected one even gap"):
+        series_image(tmp_path / "gap")
+    write_series(volume, tmp_path / "two", uid="1.2.3")
+    with pytest.raises(InputError, match="holds 2 series"):
+        series_image(tmp_path / "two")
+
+
+def test_a_ct_without_labels_gets_one_sentence(tmp_path, capsys):
+    words = ["phantom", "build-atlas", str(tmp_path / "ct.nii.gz"), "--name", "other", "--licence", "CC0"]
+    from synthorax.cli import run
+
+    assert run(words) == 2
+    assert (
+        "is given without labels, and an anatomy is built from its organs' masks" in capsys.readouterr().err
+    )

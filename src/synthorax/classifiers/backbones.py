@@ -3,6 +3,8 @@
 ``small`` is timm's ResNet-10-T at half width, grey input, from scratch: 1.2 M parameters, about 6 s a
 thousand films of 128 px for one pass of training on one core in bfloat16. The others expect RGB, normalised
 as their ImageNet weights were. Nothing here touches the network: weights are a file, or in the local cache.
+
+``latent`` is ``small`` without the stem's two halvings, for latents that are small already (:mod:`~.latents`).
 """
 
 from collections.abc import Mapping
@@ -10,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from synthorax.errors import ModelError, unknown_choice
+from synthorax.errors import InputError, ModelError, unknown_choice
 
 if TYPE_CHECKING:
     from torch import nn
@@ -21,7 +23,8 @@ class Backbone:
     """A network before training.
 
     ``weights_tag`` names timm's ImageNet-1k weights (None: there are none), ``image_size_px`` the input's
-    side by default; CARS names neither. ``n_channels`` 1 = grey, normalised by the training films.
+    side by default; CARS names neither. ``n_channels`` 1 = grey, normalised by the training films. ``has_stem``
+    False: the first layers do not halve the input twice.
     """
 
     architecture: str
@@ -29,6 +32,7 @@ class Backbone:
     image_size_px: int = 224
     n_channels: int = 3
     options: Mapping[str, Any] = field(default_factory=dict)
+    has_stem: bool = True
 
 
 BACKBONES: Mapping[str, Backbone] = {
@@ -37,6 +41,13 @@ BACKBONES: Mapping[str, Backbone] = {
         image_size_px=128,
         n_channels=1,
         options={"channels": (32, 64, 128, 256), "stem_width": 16},
+    ),
+    "latent": Backbone(
+        "resnet10t",
+        image_size_px=256,
+        n_channels=1,
+        options={"channels": (32, 64, 128, 256), "stem_width": 16},
+        has_stem=False,
     ),
     "convnext_base": Backbone("convnext_base", "fb_in1k"),
     "convnext_small": Backbone("convnext_small", "fb_in1k"),
@@ -82,7 +93,13 @@ def normalisation(name: str) -> tuple[tuple[float, ...], tuple[float, ...]] | No
 
 
 def build_network(
-    name: str, n_outputs: int, *, seed: int, pretrained: bool = False, weights: Path | str | None = None
+    name: str,
+    n_outputs: int,
+    *,
+    seed: int,
+    pretrained: bool = False,
+    weights: Path | str | None = None,
+    n_channels: int | None = None,
 ) -> "nn.Module":
     """A network with ``n_outputs`` logits; the global random state stays as it was.
 
@@ -92,21 +109,29 @@ def build_network(
         seed: of the weights that are drawn: all of them, or the head alone.
         pretrained: start from ImageNet weights in the local Hugging Face cache.
         weights: start from this safetensors file of timm's instead.
+        n_channels: of the input, where it is not films but latents.
 
     Raises:
-        InputError: no such backbone.
+        InputError: no such backbone, or ImageNet weights for latents.
         ModelError: no such weights on this machine, or a file that does not fit.
     """
     import timm
     import torch
 
     backbone = backbone_named(name)
+    if n_channels is not None and (pretrained or weights is not None):
+        raise InputError("ImageNet weights are for films, not for latents; set pretrained to false.")
     path = _weights_path(name, backbone, weights) if pretrained or weights is not None else None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = timm.create_model(
-            backbone.architecture, num_classes=n_outputs, in_chans=backbone.n_channels, **backbone.options
+            backbone.architecture,
+            num_classes=n_outputs,
+            in_chans=n_channels or backbone.n_channels,
+            **backbone.options,
         )
+    if not backbone.has_stem:
+        network.conv1[0].stride, network.maxpool = (1, 1), torch.nn.Identity()
     if path is not None:
         _load_weights(network, backbone.architecture, path)
     return network

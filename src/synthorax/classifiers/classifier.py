@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ import numpy as np
 
 from synthorax import __version__
 from synthorax.classifiers.backbones import BACKBONES, build_network
+from synthorax.classifiers.latents import Autoencoder, are_latents, latents_of, open_autoencoder
 from synthorax.classifiers.loading import Films, load_films
 from synthorax.errors import ModelError
 from synthorax.files import atomic
@@ -29,7 +31,9 @@ class ClassifierRecord:
     """What a classifier's weights need beside them.
 
     ``mean`` and ``std`` are per channel on films in [0, 1]; ``thresholds`` maximise F1 on validation films
-    (None without any); ``training`` says on what and how it was trained.
+    (None without any); ``training`` says on what and how it was trained. One that reads latents has an
+    ``autoencoder``: its ``name``, its weights' ``sha256``, and the ``store`` of latents or None; ``image_size_px`` is
+    then the films' side before they are encoded, ``mean`` and ``std`` are the latents'.
     """
 
     backbone: str
@@ -40,6 +44,7 @@ class ClassifierRecord:
     seed: int
     thresholds: tuple[float, ...] | None = None
     training: Mapping[str, Any] = field(default_factory=dict)
+    autoencoder: Mapping[str, Any] | None = None
     software_version: str = __version__
 
 
@@ -82,7 +87,8 @@ class Classifier:
         They depend on the batch size by rounding alone (below 1e-5, tested).
 
         Args:
-            films: ``(N, H, W)``, float in [0, 1] or uint8, or paths; read a batch at a time.
+            films: ``(N, H, W)``, float in [0, 1] or uint8, or paths; read a batch at a time. One that reads latents
+                takes these too, ``(N, C, h, w)``, and encodes films itself.
             batch_size: films in work at once; more is faster until memory ends.
         """
         return self._map(lambda x: self.network(x).sigmoid(), films, batch_size, len(self.labels))
@@ -123,7 +129,12 @@ class Classifier:
             )
         if hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest() != digest:
             raise ModelError(f"{folder / WEIGHTS} is not the file that {RECORD} describes. Train it again.")
-        network = build_network(record.backbone, len(record.labels), seed=0)
+        network = build_network(
+            record.backbone,
+            len(record.labels),
+            seed=0,
+            n_channels=len(record.mean) if record.autoencoder else None,
+        )
         network.load_state_dict(load_file(folder / WEIGHTS))
         return cls(network, record, device)
 
@@ -137,17 +148,33 @@ class Classifier:
         found = np.empty((len(films), width), np.float32)
         for start in range(0, len(films), batch_size):
             rows = slice(start, start + batch_size)
-            pixels = torch.from_numpy(load_films(films[rows], self.record.image_size_px)).to(self.device)
+            x = torch.from_numpy(self._input(films[rows])).to(self.device)
             with torch.inference_mode():
-                found[rows] = function(normalise(pixels, self.record.mean, self.record.std)).cpu().numpy()
+                found[rows] = function(normalise(x, self.record.mean, self.record.std)).cpu().numpy()
+        return found
+
+    def _input(self, films: Films) -> np.ndarray:
+        record = self.record
+        if record.autoencoder is None:
+            return load_films(films, record.image_size_px)
+        if are_latents(films):
+            return np.asarray(films)
+        return latents_of(films, self._encoder, record.image_size_px, record.autoencoder["store"])
+
+    @cached_property
+    def _encoder(self) -> Autoencoder:
+        wanted = self.record.autoencoder or {}
+        found = open_autoencoder(wanted["name"], self.device)
+        if found.sha256 != wanted["sha256"]:
+            raise ModelError(f"the autoencoder at {wanted['name']} is not the one whose latents this classifier was trained on. Put that one back, or train again.")  # fmt: skip
         return found
 
 
 def normalise(pixels: "torch.Tensor", mean: Sequence[float], std: Sequence[float]) -> "torch.Tensor":
-    """``(B, S, S)`` uint8, or ``(B, 1, S, S)`` float in [0, 1], to a network's input ``(B, C, S, S)``."""
+    """``(B, S, S)`` uint8, ``(B, 1, S, S)`` float in [0, 1], or latents ``(B, C, h, w)``, to a network's input."""
     import torch
 
-    x = pixels[:, None].float() / 255 if pixels.dtype == torch.uint8 else pixels
+    x = pixels[:, None].float() / 255 if pixels.dtype == torch.uint8 else pixels.float()
     mean_, std_ = (
         torch.tensor(values, dtype=x.dtype, device=x.device)[:, None, None] for values in (mean, std)
     )

@@ -18,6 +18,7 @@ from synthorax.classifiers.classifier import Classifier
 from synthorax.classifiers.evaluation import compare, evaluate
 from synthorax.classifiers.examples import read_examples
 from synthorax.classifiers.held_out import EXAMPLES, TUNED, HeldOut, held_out
+from synthorax.classifiers.latents import STORE, Autoencoder
 from synthorax.classifiers.training import TrainingConfig, train
 from synthorax.errors import InputError
 from synthorax.files import atomic
@@ -35,6 +36,8 @@ def train_on_studies(
     outputs: str = "labels",
     start: Path | str | None = None,
     device: str = "cpu",
+    autoencoder: Autoencoder | None = None,
+    store: Path | str | None = None,
 ) -> Classifier:
     """Train on the split ``train``, fit thresholds on ``validation``; the same call resumes.
 
@@ -44,7 +47,11 @@ def train_on_studies(
         out: folder of the classifier; ``examples.parquet`` beside it says who was in which split, of ``start`` too.
         start: folder of a classifier whose weights go on training.
         device: torch device.
+        autoencoder: read its latents instead of pixels.
+        store: folder of the latents; default ``latents`` beside ``studies``.
     """
+    if autoencoder is not None and store is None:
+        store = Path(studies).resolve().parent / STORE
     examples = read_examples(studies, concepts, outputs)
     fitted, tuned = examples.split("train"), examples.where([split in TUNED for split in examples.splits])
     table = pl.DataFrame(
@@ -64,6 +71,8 @@ def train_on_studies(
         out=out,
         note=f"{len(fitted)} films of {len(set(fitted.patient_ids))} patients from {Path(studies).name}",
         device=device,
+        autoencoder=autoencoder,
+        store=store,
     )
 
 

@@ -21,6 +21,7 @@ import numpy as np
 from synthorax.classifiers.augmentation import N_DRAWS, Augmentation, augment
 from synthorax.classifiers.backbones import backbone_named, build_network, normalisation
 from synthorax.classifiers.classifier import RECORD, Classifier, ClassifierRecord, normalise, read_record
+from synthorax.classifiers.latents import Autoencoder, latents_of
 from synthorax.classifiers.loading import Films, load_films
 from synthorax.classifiers.loss import masked_bce, positive_weights_of
 from synthorax.classifiers.metrics import auroc, macro, per_label, thresholds_of
@@ -89,6 +90,8 @@ def train(
     out: Path | str | None = None,
     note: str = "",
     device: str = "cpu",
+    autoencoder: Autoencoder | None = None,
+    store: Path | str | None = None,
 ) -> Classifier:
     """Train a classifier; with ``out``, the same call goes on with a stopped one or loads a finished one.
 
@@ -102,6 +105,9 @@ def train(
         out: folder for the checkpoint and the finished classifier.
         note: what the films are, kept in the record, e.g. ``simulated, one anatomy, 1600 virtual patients``.
         device: torch device.
+        autoencoder: read its latents of the films instead of pixels; there is no augmentation then, which acts on
+            pixels.
+        store: where the latents are kept, see :func:`~.latents.latents_of`.
 
     Raises:
         InputError: films, targets and labels do not fit together, or not to ``start``.
@@ -114,22 +120,26 @@ def train(
         raise unknown_choice("precision", config.precision, ["bf16", "fp32"])
     size = config.image_size_px or backbone_named(config.backbone).image_size_px
     if start is not None:
-        _check_start(start, config.backbone, size, labels)
-    pixels = load_films(films, size)
+        _check_start(start, config.backbone, size, labels, autoencoder)
+    if autoencoder is None:
+        pixels = load_films(films, size)
+    else:
+        config = replace(config, augmentation=Augmentation(*[0.0] * (N_DRAWS - 1)))
+        pixels = latents_of(films, autoencoder, size, store)
     weights = [] if start is None else [x.cpu().numpy() for x in start.network.state_dict().values()]
     identity = fingerprint(asdict(config), labels, pixels, targets, *weights)
     if out is not None and (finished := load_finished(out, identity, device)):
         return finished
 
     if start is None:
-        own = (float(pixels.mean() / 255),), (float(pixels.std() / 255),)
-        mean, std = normalisation(config.backbone) or own
+        mean, std = (autoencoder is None and normalisation(config.backbone)) or _statistics(pixels)
         network = build_network(
             config.backbone,
             len(labels),
             seed=derive_seed("classifier", config.seed),
             pretrained=config.pretrained,
             weights=config.weights,
+            n_channels=None if autoencoder is None else pixels.shape[1],
         )
     else:
         mean, std, network = start.record.mean, start.record.std, copy.deepcopy(start.network)
@@ -151,6 +161,13 @@ def train(
             "loss_per_epoch": losses,
             "before": None if start is None else dict(start.record.training),
             "fingerprint": identity,
+        },
+        autoencoder=None
+        if autoencoder is None
+        else {
+            "name": autoencoder.name,
+            "sha256": autoencoder.sha256,
+            "store": None if store is None else str(store),
         },
     )
     return finish(Classifier(network, record, device), validation, out)
@@ -242,7 +259,22 @@ def checked_targets(films: Films, targets: np.ndarray, labels: Sequence[str]) ->
     return targets
 
 
-def _check_start(start: Classifier, backbone: str, size: int, labels: Sequence[str]) -> None:
+def _statistics(inputs: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and deviation of films ``(N, S, S)`` uint8 in [0, 1], or of each channel of latents ``(N, C, h, w)``."""
+    if inputs.dtype == np.uint8:
+        return (float(inputs.mean() / 255),), (float(inputs.std() / 255),)
+    z = inputs.astype(np.float32)
+    return tuple(z.mean((0, 2, 3)).tolist()), tuple(z.std((0, 2, 3)).tolist())
+
+
+def _check_start(
+    start: Classifier, backbone: str, size: int, labels: Sequence[str], autoencoder: Autoencoder | None
+) -> None:
+    if (start.record.autoencoder or {}).get("sha256") != (autoencoder.sha256 if autoencoder else None):
+        raise InputError(
+            "the classifier to start from reads other inputs (pixels, or another autoencoder's latents). Give both the "
+            "same --input and --autoencoder."
+        )
     there = (start.record.backbone, start.record.image_size_px, start.labels)
     if there != (backbone, size, tuple(labels)):
         raise InputError(
@@ -277,7 +309,10 @@ def _fit(network, config: TrainingConfig, pixels, targets, statistics, device, o
             batches = batches_of_epoch(n, config.batch_size, "order", config.seed, epoch)
             draws = generator("augmentation", config.seed, epoch).uniform(-1, 1, (n, N_DRAWS))
         rows = batches[batch]
-        x = augment(films[rows, None].to(device).float() / 255, draws[rows], config.augmentation)
+        if films.dtype == torch.uint8:
+            x = augment(films[rows, None].to(device).float() / 255, draws[rows], config.augmentation)
+        else:
+            x = films[rows].to(device)
         with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=config.precision == "bf16"):
             logits = network(normalise(x, *statistics))
         loss = masked_bce(logits.float(), y[rows].to(device), v)

@@ -48,6 +48,7 @@ COMMANDS = {
         "stress": "stress:app",
         "recipes": "recipes:app",
         "readers": "readers:app",
+        "rank": "rank:rank",
     },
     "Look": {
         "serve": "serve:serve",

@@ -36,6 +36,18 @@ def train_classifier(
     start: Annotated[
         Path | None, typer.Option(help="Go on from this classifier's weights instead (fine-tuning).")
     ] = None,
+    input: Annotated[
+        str, typer.Option(help="pixels, or latents: of an autoencoder, stored once and read from there.")
+    ] = "pixels",
+    autoencoder: Annotated[
+        str,
+        typer.Option(
+            help="With latents: embedded, or a folder in diffusers' layout (its own, or a pipeline's)."
+        ),
+    ] = "embedded",
+    latents: Annotated[
+        Path | None, typer.Option(help="Store of the latents; default 'latents' beside the studies.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Of weights and order; else the config's.")] = None,
     device: Device = "cpu",
     dry_run: Annotated[
@@ -47,7 +59,7 @@ def train_classifier(
 
     from synthorax.classifiers.on_studies import train_on_studies
     from synthorax.classifiers.training import TrainingConfig
-    from synthorax.errors import InputError
+    from synthorax.errors import InputError, unknown_choice
 
     if not config.is_file():
         raise InputError(f"{config} does not exist; expected a YAML file with training settings.")
@@ -57,15 +69,22 @@ def train_classifier(
         raise InputError(f"{config} is not YAML: {error}. Correct the line.") from error
     if not isinstance(values, dict):
         raise InputError(f"{config} holds no settings; expected lines such as 'epochs: 10'.")
+    if input not in ("pixels", "latents"):
+        raise unknown_choice("input", input, ("pixels", "latents"))
+    encoder = None
+    if input == "latents":
+        from synthorax.classifiers.latents import open_autoencoder
+
+        encoder, values = open_autoencoder(autoencoder, device), {"backbone": "latent"} | values
     settings = TrainingConfig.from_mapping(values | ({} if seed is None else {"seed": seed}))
     if dry_run:
         from synthorax.classifiers.examples import read_examples
         from synthorax.runs.estimate import estimate_classifier
 
         examples = read_examples(studies, concepts, outputs).split("train")
-        typer.echo(estimate_classifier(settings, len(examples), len(examples.labels), device))
+        typer.echo(estimate_classifier(settings, len(examples), len(examples.labels), device, encoder))
         return
-    found = train_on_studies(settings, studies, concepts, out, outputs=outputs, start=start, device=device)
+    found = train_on_studies(settings, studies, concepts, out, outputs=outputs, start=start, device=device, autoencoder=encoder, store=latents)  # fmt: skip
     value = found.record.training.get("validation_macro_auroc")
     typer.echo(f"{out}: {len(found.labels)} outputs, validation macro AUROC {_figure(value)}")
 

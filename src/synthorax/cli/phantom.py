@@ -160,21 +160,31 @@ def show(
 @app.command("build-atlas")
 def build_another(
     ct: Annotated[
-        Path, typer.Argument(help="Chest CT, NIfTI in Hounsfield units, any orientation.", metavar="CT")
-    ],
-    labels: Annotated[
         Path,
         typer.Argument(
-            help="TotalSegmentator's task total: one NIfTI of its numbers, or a folder of masks.",
-            metavar="LABELS",
+            help="Chest CT: NIfTI in Hounsfield units, any orientation, or a DICOM series' folder.",
+            metavar="CT",
         ),
     ],
     name: Annotated[str, typer.Option(help="Of the atlas: small letters, digits, hyphens.")],
     licence: Annotated[str, typer.Option(help="Of the CT, and whom to attribute; repeated in each cohort.")],
+    labels: Annotated[
+        Path | None,
+        typer.Argument(
+            help="TotalSegmentator's task total: one NIfTI of its numbers, or a folder of masks.",
+            metavar="LABELS",
+        ),
+    ] = None,
 ) -> None:
     """Make another person's CT an anatomy that cohorts draw from (needs synthorax[ct])."""
+    from synthorax.errors import InputError
     from synthorax.phantom import build_atlas
 
+    if labels is None:
+        raise InputError(
+            f"{ct} is given without labels, and an anatomy is built from its organs' masks. Make them on your machine, e.g. "
+            f"`TotalSegmentator -i {ct} -o labels --ml --task total`, and give them as LABELS."
+        )
     path = build_atlas(ct, labels, name, licence)
     typer.echo(
         f"Atlas {name}: {path} ({path.stat().st_size / 1e6:.0f} MB); cohorts draw from it from now on."

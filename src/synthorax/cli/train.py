@@ -103,6 +103,29 @@ def control(
     _say_once(train_control(asked, films, out, device))
 
 
+@app.command()
+def alignment(
+    config: Config,
+    pairs: Annotated[Path, typer.Option(help="Pairs of films: pairs.parquet of `synthorax rank`.")],
+    out: Out,
+    start: Annotated[
+        str | None, typer.Option(help="Align this pipeline folder or repo id; default: the embedded model.")
+    ] = None,
+    beta: Annotated[
+        float | None, typer.Option(help="Strength: larger stays nearer to the start. Else the config's.")
+    ] = None,
+    device: Device = "auto",
+) -> None:
+    """Teach a diffusion model what is preferred (DPO, IPO, KTO on pairs of films); the result is OUT/pipeline."""
+    from synthorax.diffusion.recipes import read_recipe
+    from synthorax.diffusion.train_alignment import AlignmentConfig, train_alignment
+
+    asked = read_recipe(config, AlignmentConfig)
+    given = {"start": start, "beta": beta}
+    asked = AlignmentConfig(**asked.model_dump() | {k: v for k, v in given.items() if v is not None})
+    _say_once(train_alignment(asked, pairs, out, device))
+
+
 def _say_once(answer: object) -> None:
     """The first of several processes speaks for all; then they part."""
     from accelerate import PartialState

@@ -80,7 +80,8 @@ def colour_of(name: str, colours: Mapping[str, RGB] | None) -> RGB:
         return WHITE
     if name not in colours:
         raise unknown_choice("class", name, colours)
-    return tuple(colours[name])
+    red, green, blue = colours[name]  # a list where it was read from JSON
+    return red, green, blue
 
 
 def masks_of_picture(picture: np.ndarray, colours: Mapping[str, RGB], name: str) -> dict[str, np.ndarray]:

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from synthorax.classifiers.latents import encode
 from synthorax.diffusion import hub, transformer
 from synthorax.diffusion.control import Control
 from synthorax.diffusion.published import card_of_repo
@@ -117,17 +118,7 @@ class DiffusionModel:
                 f"films have shape {tuple(images.shape)}; {self.model_id} takes (N, {self.image_size}, {self.image_size}). "
                 "Bring them to that size with studies.prepare."
             )
-        vae = self.pipeline.vae
-        x = images.to(self.device, vae.dtype) * 2 - 1
-        x = x if x.ndim == 4 else x[:, None].expand(-1, vae.config.in_channels, -1, -1)
-        encoded = vae.encode(x)
-        for name in ("latent", "latents"):  # AutoencoderDC, AutoencoderTiny
-            if hasattr(encoded, name):
-                z = getattr(encoded, name)
-                break
-        else:  # AutoencoderKL
-            z = encoded.latent_dist.mode()
-        return ((z - self._shift) * vae.config.scaling_factor).float()
+        return encode(self.pipeline.vae, images.to(self.device))
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:

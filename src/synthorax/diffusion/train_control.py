@@ -145,7 +145,9 @@ def train_control(config: ControlConfig, manifests: Sequence[Path], out: Path, d
             conditions[rng.random(len(index)) < config.annotation_dropout] = empty
             condition = torch.from_numpy(conditions[own_rows(len(index))].astype(np.float32)).to(place)
             predict = _predict(model, control, condition)
-            yield denoising_loss(model, predict, latents[index], texts, rng, config.snr_gamma)
+            yield denoising_loss(
+                model, predict, model.pipeline.text_encoder, latents[index], texts, rng, config.snr_gamma
+            )
 
     def picture() -> np.ndarray:
         return preview(model, control, films, found, config)
@@ -175,7 +177,9 @@ def trial_step(config: ControlConfig, device: str = "auto") -> tuple[Callable[[]
 
     def step() -> float:
         predict = _predict(model, control, condition)
-        loss = denoising_loss(model, predict, latents, [""] * len(latents), rng, config.snr_gamma)
+        loss = denoising_loss(
+            model, predict, model.pipeline.text_encoder, latents, [""] * len(latents), rng, config.snr_gamma
+        )
         loss.backward()
         return loss.item()  # waits for a GPU
 
@@ -183,9 +187,7 @@ def trial_step(config: ControlConfig, device: str = "auto") -> tuple[Callable[[]
 
 
 def _predict(model: DiffusionModel, control: Control, condition: Tensor) -> Predict:
-    def predict(x_t: Tensor, t: Tensor, ids: Tensor) -> Tensor:
-        with torch.no_grad():
-            embeddings = model.pipeline.text_encoder(ids)[0]
+    def predict(x_t: Tensor, t: Tensor, embeddings: Tensor) -> Tensor:
         more = control.residuals(x_t, t, embeddings, condition)
         return model.network(x_t, t, encoder_hidden_states=embeddings, return_dict=False, **more)[0]
 
@@ -289,7 +291,9 @@ def preview(
     films that the annotations are of."""
     size = config.films.size
     with_mask = found.filter(pl.col("finding").is_in(config.classes))["image_id"].unique(maintain_order=True)
-    held_out = [i for i in np.flatnonzero(films.is_held_out) if films.image_ids[i] in set(with_mask)]
+    held_out = [
+        i for i, apart in enumerate(films.is_held_out) if apart and films.image_ids[i] in set(with_mask)
+    ]
     index = (held_out or [i for i, name in enumerate(films.image_ids) if name in set(with_mask)])[:N_PREVIEW]
     if not index:
         raise InputError("no film of the cohort shows a finding of the classes; sample more patients.")

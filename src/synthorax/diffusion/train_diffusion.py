@@ -121,7 +121,9 @@ def trial_step(
     texts = [PREVIEW[i % len(PREVIEW)] for i in range(config.batch_size)]
 
     def step() -> float:
-        loss = denoising_loss(model, _predict(nets.train()), latents, texts, rng, config.snr_gamma)
+        loss = denoising_loss(
+            model, prediction_of(nets["unet"]), nets["text"], latents, texts, rng, config.snr_gamma
+        )
         loss.backward()
         return loss.item()  # waits for a GPU
 
@@ -192,7 +194,9 @@ def train_diffusion(
                 )
                 for i in index
             ]
-            yield denoising_loss(model, _predict(nets), latents[index], texts, rng, config.snr_gamma)
+            yield denoising_loss(
+                model, prediction_of(nets["unet"]), nets["text"], latents[index], texts, rng, config.snr_gamma
+            )
 
     trainer.run(
         losses,
@@ -232,10 +236,15 @@ def export_pipeline(run: Path, out: Path, vae: Path | None = None) -> Path:
     nets.load_state_dict(state["module"])
     nets.load_state_dict(state["average"], strict=False)
     nets.eval()
-    if config.lora_rank:
-        nets["unet"].fuse_lora()
-        nets["unet"].unload_lora()
+    return write_pipeline(model, out, bool(config.lora_rank))
+
+
+def write_pipeline(model: DiffusionModel, out: Path, has_lora: bool) -> Path:
+    """A trained model as a pipeline folder (fp16 safetensors), with its card; low-rank updates are added to the weights."""
     pipeline = model.pipeline
+    if has_lora:
+        pipeline.unet.fuse_lora()
+        pipeline.unet.unload_lora()
     pipeline.to(dtype=torch.float16).save_pretrained(out)
     for path in out.glob("*/config.json"):  # where the parts were loaded from is this machine's
         entries = json.loads(path.read_text())
@@ -300,13 +309,18 @@ def _trained(model: DiffusionModel, config: DiffusionConfig) -> nn.ModuleDict:
     net.requires_grad_(not config.lora_rank)
     text.requires_grad_(config.train_text and not config.lora_rank)
     if config.lora_rank:
-        try:
-            from peft import LoraConfig
-        except ImportError as error:
-            raise ModelError("lora_rank needs the package peft; pip install 'synthorax[lora]'.") from error
-        attention = ["to_q", "to_k", "to_v", "to_out.0"]
-        net.add_adapter(LoraConfig(r=config.lora_rank, lora_alpha=config.lora_rank, target_modules=attention))
+        add_lora(net, config.lora_rank)
     return nn.ModuleDict({"unet": net, "text": text})
+
+
+def add_lora(net: nn.Module, rank: int) -> None:
+    """Low-rank updates of a U-Net's attention, the only weights with gradients then."""
+    try:
+        from peft import LoraConfig
+    except ImportError as error:
+        raise ModelError("lora_rank needs the package peft; pip install 'synthorax[lora]'.") from error
+    attention = ["to_q", "to_k", "to_v", "to_out.0"]
+    net.add_adapter(LoraConfig(r=rank, lora_alpha=rank, target_modules=attention))
 
 
 def caption_text(choices: Sequence[Caption], of_kind: str, rng: np.random.Generator, dropout: float) -> str:
@@ -317,13 +331,15 @@ def caption_text(choices: Sequence[Caption], of_kind: str, rng: np.random.Genera
     return of_kind if chance < dropout else choose(choices, of_kind, rng)[0]
 
 
-#: (x_t, t, token ids) -> what the network predicts of this process's rows, with gradients.
+#: (x_t, t, embeddings) -> what the network predicts of this process's rows, with gradients.
 Predict = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
-def _predict(nets: nn.ModuleDict) -> Predict:
-    def predict(x_t: Tensor, t: Tensor, ids: Tensor) -> Tensor:
-        return nets["unet"](x_t, t, encoder_hidden_states=nets["text"](ids)[0], return_dict=False)[0]
+def prediction_of(net: nn.Module) -> Predict:
+    """What a U-Net alone predicts."""
+
+    def predict(x_t: Tensor, t: Tensor, embeddings: Tensor) -> Tensor:
+        return net(x_t, t, encoder_hidden_states=embeddings, return_dict=False)[0]
 
     return predict
 
@@ -331,6 +347,7 @@ def _predict(nets: nn.ModuleDict) -> Predict:
 def denoising_loss(
     model: DiffusionModel,
     predict: Predict,
+    text: nn.Module,
     latents: np.ndarray,
     texts: list[str],
     rng: np.random.Generator,
@@ -342,21 +359,51 @@ def denoising_loss(
     t = torch.randint(len(model.alphas_cumprod), (len(x0),), generator=chance)
     eps = torch.randn(x0.shape, generator=chance)
     own = own_rows(len(x0))
-    x0, t, eps, texts = x0[own], t[own], eps[own], texts[own]
+    return errors(model, predict, embed(model, text, texts[own]), x0[own], t[own], eps[own], gamma).mean()
+
+
+def embed(model: DiffusionModel, text: nn.Module, texts: Sequence[str]) -> Tensor:
+    """Embeddings ``(N, tokens, width)`` of prompts, with gradients where the encoder has some."""
+    words = model.pipeline.tokenizer
+    tokens = words(
+        list(texts),
+        padding="max_length",
+        truncation=True,
+        max_length=words.model_max_length,
+        return_tensors="pt",
+    )
+    with torch.autocast(model.device.type, model.dtype, enabled=model.dtype != torch.float32):
+        return text(tokens.input_ids.to(model.device))[0]
+
+
+def errors(
+    model: DiffusionModel,
+    predict: Predict,
+    embeddings: Tensor,
+    x0: Tensor,
+    t: Tensor,
+    eps: Tensor,
+    gamma: float | None,
+) -> Tensor:
+    """Each film's weighted squared error ``(N,)``, mean over its latents, of one noise at one timestep.
+
+    Args:
+        model: its schedule and kind of prediction.
+        predict: what is judged.
+        embeddings: from :func:`embed`.
+        x0, eps: ``(N, C, h, w)`` latents and noise; t: ``(N,)``.
+        gamma: see :class:`DiffusionConfig`, ``snr_gamma``.
+    """
     abar = model.alphas_cumprod[t].float()[:, None, None, None]
     x_t = (abar.sqrt() * x0 + (1 - abar).sqrt() * eps).contiguous(memory_format=torch.channels_last)
     v = abar.sqrt() * eps - (1 - abar).sqrt() * x0
     snr = abar / (1 - abar)
     target, per_x0 = (eps, snr) if model.prediction_type == "epsilon" else (v, snr + 1)
     weight = torch.ones_like(snr) if gamma is None else snr.clamp(max=gamma) / per_x0
-    words = model.pipeline.tokenizer
-    tokens = words(
-        texts, padding="max_length", truncation=True, max_length=words.model_max_length, return_tensors="pt"
-    )
     device = model.device
     with torch.autocast(device.type, model.dtype, enabled=model.dtype != torch.float32):
-        predicted = predict(x_t.to(device), t.to(device), tokens.input_ids.to(device)).float()
-    return (weight.to(device) * (predicted - target.to(device)).square()).mean()
+        predicted = predict(x_t.to(device), t.to(device), embeddings).float()
+    return (weight.to(device) * (predicted - target.to(device)).square()).mean(dim=(1, 2, 3))
 
 
 @torch.no_grad()

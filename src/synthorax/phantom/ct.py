@@ -1,4 +1,5 @@
-"""Another person's CT and its segmentation, read from NIfTI: any orientation, spacing and angle.
+"""Another person's CT and its segmentation, read from NIfTI (the CT from a DICOM series too): any orientation, spacing
+and angle.
 
 The labels are those of TotalSegmentator's task ``total`` (version 2): one volume of its numbers, or a folder of one
 mask per structure (``heart.nii.gz``).
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from synthorax.errors import InputError
+from synthorax.phantom.ct_series import series_image
 
 _SPINE = ("S1", *(f"L{n}" for n in range(5, 0, -1)), *(f"T{n}" for n in range(12, 0, -1)))
 _CARDIAC = (
@@ -79,7 +81,7 @@ def read_volume(ct: Path | str, labels: Path | str) -> Volume:
     """Read and check a chest CT with its labels.
 
     Args:
-        ct: ``.nii`` or ``.nii.gz`` in Hounsfield units.
+        ct: ``.nii`` or ``.nii.gz`` in Hounsfield units, or the folder of one DICOM series.
         labels: a NIfTI of the task's numbers, or a folder of masks named after the structures.
 
     Raises:
@@ -128,7 +130,7 @@ def _open(path: Path) -> _Turned:
             "nibabel is not installed; NIfTI is read with it: pip install 'synthorax[ct]'."
         ) from error
     try:
-        image: Any = nibabel.load(path)
+        image: Any = series_image(path) if path.is_dir() else nibabel.load(path)
         if not isinstance(image, nibabel.Nifti1Pair):
             raise InputError(f"{path} is no NIfTI; expected .nii or .nii.gz.")
     except (OSError, nibabel.filebasedimages.ImageFileError) as error:

@@ -22,7 +22,7 @@ def build_atlas(
     patient of the atlas, in those called normal too. The licence must allow images derived from the CT.
 
     Args:
-        ct: NIfTI in Hounsfield units, any orientation and spacing.
+        ct: NIfTI in Hounsfield units, any orientation and spacing, or the folder of one DICOM series.
         labels: NIfTI on the CT's grid with the numbers of the task ``total``, or a folder of one mask per structure.
         name: small letters, digits and hyphens, 2 to 31; it becomes part of each patient's id.
         licence: of the CT, with whom to name; repeated in each cohort.
@@ -62,10 +62,14 @@ def build_atlas(
 
 
 def _sha256(path: Path | str) -> str:
-    """Of a file, or of a folder's NIfTI files in order of their names."""
+    """Of a file, or of a folder's NIfTI files (a DICOM series: all files) in order of their names."""
     path = Path(path)
     digest = hashlib.sha256()
-    for file in sorted(path.glob("*.nii*")) if path.is_dir() else [path]:
+    for file in (
+        (sorted(path.glob("*.nii*")) or sorted(p for p in path.rglob("*") if p.is_file()))
+        if path.is_dir()
+        else [path]
+    ):
         with file.open("rb") as stream:
             digest.update(hashlib.file_digest(stream, "sha256").digest())
     return digest.hexdigest()

@@ -35,12 +35,13 @@ from synthorax.runs.folder import RunFolder
 from synthorax.seeds import generator
 from synthorax.studies.annotations import ANNOTATIONS
 from synthorax.studies.coco import coco_file
-from synthorax.studies.marks import Mark, box_of, corners, pixels_of
+from synthorax.studies.marks import Mark, box_of, pixels_of
 from synthorax.studies.run_lengths import decode
 from synthorax.studies.tables import read_json, read_table
 
 MASK = "mask_"
 COLUMNS = ("annotation", "boxes")
+EDGES = ("x_min", "y_min", "x_max", "y_max")
 
 
 @dataclass(frozen=True)
@@ -192,7 +193,8 @@ def _of_coco(coco: Mapping[str, Any], image: Mapping[str, Any], reader: _Reader,
             box = entry.get("bbox")
             if not isinstance(box, list) or len(box) != 4:
                 raise InputError(f"{where}: bbox is {box!r}; expected [x, y, width, height].")
-            found.append((name, reader.inside(*(scale * value for value in box), where)))
+            x, y, width, height = (scale * value for value in box)
+            found.append((name, reader.inside(x, y, width, height, where)))
     return reader.asked(Annotation(masks, found), where)
 
 
@@ -268,20 +270,28 @@ def write_tables(run: RunFolder, films: Iterable[tuple[str, str, Asked]]) -> Non
         for image_id, file_name, asked in films:
             size = asked.picture.shape[0], asked.picture.shape[1]
             coco.film(image_id, file_name, size)
-            marks = [(name, "box", corners(box), None) for name, box in asked.annotation.boxes]
+            drawn = [(name, _corners(box)) for name, box in asked.annotation.boxes]
             for name, mask in asked.annotation.masks.items():
                 for box, part in _parts(mask):
-                    coco.mark(image_id, Mark(image_id, name, "mask"), corners(box), part)
-                marks.append((name, "mask", box_of(mask), f"masks/{Path(file_name).stem}__{name}.png"))
-            for name, kind, box, place in marks:
-                if kind == "box":
-                    coco.mark(image_id, Mark(image_id, name, "box"), box, None)
-                row = {"image_id": image_id, "label": name, "kind": kind, "mask_file_name": place}
-                size_of = {"height": size[0], "width": size[1]}
-                rows.append(row | size_of | dict(zip(("x_min", "y_min", "x_max", "y_max"), box, strict=True)))
+                    coco.mark(image_id, Mark(image_id, name, "mask"), _corners(box), part)
+            for name, edges in drawn:
+                coco.mark(image_id, Mark(image_id, name, "box"), edges, None)
+            size_of = {"image_id": image_id, "height": size[0], "width": size[1]}
+            rows += [
+                size_of | {"label": name, "kind": "box"} | dict(zip(EDGES, edges, strict=True))
+                for name, edges in drawn
+            ]
+            for name, mask in asked.annotation.masks.items():
+                place = f"masks/{Path(file_name).stem}__{name}.png"
+                around = dict(zip(EDGES, box_of(mask) or (), strict=True))
+                rows.append(size_of | {"label": name, "kind": "mask", "mask_file_name": place} | around)
     frame = pl.DataFrame([{name: row.get(name) for name in ANNOTATIONS} for row in rows], schema=ANNOTATIONS)
     with atomic(run.synthetic / "annotations.parquet") as temporary:
         frame.write_parquet(temporary)
+
+
+def _corners(box: Box) -> tuple[float, float, float, float]:
+    return box.x, box.y, box.x + box.width, box.y + box.height
 
 
 def _parts(mask: np.ndarray) -> list[tuple[Box, np.ndarray]]:

@@ -163,9 +163,10 @@ def estimate_training(step: Callable[[], object], steps: int, batch_size: int, n
     return Estimate(n_films, steps * batch_size, steps * seconds / 3600, disk / 1e9)
 
 
-def estimate_classifier(config, n_films: int, n_outputs: int, device: str) -> Estimate:
-    """Of ``synthorax train classifier``: one batch of noise and three are learned and thrown away."""
+def estimate_classifier(config, n_films: int, n_outputs: int, device: str, autoencoder=None) -> Estimate:
+    """Of ``synthorax train classifier``: one batch of noise and three are learned and thrown away; latents are encoded once."""
     from synthorax.classifiers.backbones import backbone_named
+    from synthorax.classifiers.latents import latents_of
     from synthorax.classifiers.training import train
 
     size = config.image_size_px or backbone_named(config.backbone).image_size_px
@@ -173,17 +174,21 @@ def estimate_classifier(config, n_films: int, n_outputs: int, device: str) -> Es
 
     def batches(count: int) -> float:
         films = rng.integers(0, 256, (count * config.batch_size, size, size), dtype=np.uint8)
+        begun = time.perf_counter()
         targets = rng.integers(0, 2, (len(films), n_outputs)).astype(np.float32)
+        inputs = films if autoencoder is None else latents_of(films, autoencoder, size)
+        encoded.append((time.perf_counter() - begun) / len(films))
         began = time.perf_counter()
-        found = train(replace(config, epochs=1, pretrained=False), films, targets, [f"{i}" for i in range(n_outputs)], device=device)  # fmt: skip
+        found = train(replace(config, epochs=1, pretrained=False), inputs, targets, [f"{i}" for i in range(n_outputs)], device=device, autoencoder=autoencoder)  # fmt: skip
         n_weights.append(sum(p.numel() for p in found.network.parameters()))
         return time.perf_counter() - began
 
     n_weights: list[int] = []
+    encoded: list[float] = []
     batches(1)  # warms up
     one, three = batches(1), batches(3)
     steps = config.epochs * -(-n_films // config.batch_size)
-    seconds = steps * _each(one, three)
+    seconds = steps * _each(one, three) + n_films * encoded[-1]
     return Estimate(n_films, steps * config.batch_size, seconds / 3600, 16 * n_weights[0] / 1e9)
 
 

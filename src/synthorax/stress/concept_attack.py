@@ -100,11 +100,11 @@ def attack(
     both = known[0] & known[1]
     rows: list[tuple[str, str, Interval, Interval, Difference]] = []
     for (kind,), part in edits.with_row_index("place").group_by("perturbation_type", maintain_order=True):
-        for column, label in enumerate(labels):
-            places = [place for place in part["place"] if both[place, column]]
+        for number, label in enumerate(labels):
+            places = [place for place in part["place"] if both[place, number]]
             if not places:
                 continue
-            values = np.stack([correct[places, column] for correct in right], axis=1).astype(float)
+            values = np.stack([correct[places, number] for correct in right], axis=1).astype(float)
             patients = edits["patient_id"].gather(places).to_list()
             found = bootstrap(lambda w, v=values: w @ v / w.sum(1, keepdims=True), patients, seed=seed)  # type: ignore[misc]
             rows.append((str(kind), label, found[0].interval(), found[1].interval(), found[1].minus(found[0]).difference()))  # fmt: skip
@@ -119,4 +119,5 @@ def _labels(row: dict, concepts: str, labels: list[str], vocabulary: Vocabulary)
     """1, 0 or NaN (unknown)."""
     present = frozenset(row[concepts])
     known = vocabulary.labels_of(ConceptVector(present, frozenset(row["concepts_unknown"] or ()) - present))
-    return [np.nan if known[label] is None else float(known[label]) for label in labels]
+    values = [known[label] for label in labels]
+    return [np.nan if value is None else float(value) for value in values]

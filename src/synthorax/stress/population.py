@@ -188,8 +188,8 @@ def measure_population(
 def lungs_of(row: Mapping[str, Any]) -> np.ndarray:
     """Both lungs of a row of the table, bool ``(H, W)``."""
     shape = read_film(row["file_name"]).pixels.shape
-    both = [read_mask(row[name], shape) for name in LUNGS.values()]
-    return np.logical_or(both[0], both[1])
+    masks = [read_mask(row[name], shape) for name in LUNGS.values()]
+    return np.any([mask for mask in masks if mask is not None], axis=0)
 
 
 def overlaps(segmenter: TestedSegmenter, paths: Sequence[str], truth: Sequence[np.ndarray]) -> np.ndarray:

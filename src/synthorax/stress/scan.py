@@ -11,7 +11,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -109,7 +108,7 @@ def measure_scan(
         InputError: no edit of a finding is left.
         ModelError: the model's answers cannot be used.
     """
-    found: list[tuple[Any, ...]] = []
+    found: list[tuple[str, str, Interval, Interval, Difference]] = []
     for name, (folder, frame) in stressed.items():
         valid = frame.filter("is_valid")
         parts = [valid.filter(perturbation_type=kind) for kind in ("sham", name)]

@@ -17,7 +17,7 @@ def shipped_recipes() -> dict[str, tuple[str, str]]:
     for path in sorted(Path(__file__).parent.glob("*.yaml")):
         first = path.read_text().splitlines()[0].removeprefix("# ")
         last = path.stem.split("-")[-1]
-        kind = last if last in ("autoencoder", "control") else "diffusion"
+        kind = last if last in ("autoencoder", "control", "alignment") else "diffusion"
         found[path.stem] = f"train {kind}", first
     return found
 
