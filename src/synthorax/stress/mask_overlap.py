@@ -14,6 +14,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy import ndimage
 
+from synthorax.quality.segmentation import dice
+
 REFERENCE_PX = 512
 
 
@@ -36,12 +38,11 @@ def overlap(predicted: np.ndarray, truth: np.ndarray) -> Overlap:
     if not predicted.any():
         diagonal = float(np.hypot(*truth.shape) * scale)
         return Overlap(0.0, diagonal, diagonal)
-    dice = 2 * (predicted & truth).sum() / (predicted.sum() + truth.sum())
     contours = [mask & ~ndimage.binary_erosion(mask) for mask in (predicted, truth)]
     to_truth = ndimage.distance_transform_edt(~contours[1])[contours[0]] * scale
     to_predicted = ndimage.distance_transform_edt(~contours[0])[contours[1]] * scale
     return Overlap(
-        float(dice),
+        dice(truth, predicted),
         float(np.concatenate([to_truth, to_predicted]).mean()),
         float(max(np.percentile(to_truth, 95), np.percentile(to_predicted, 95))),
     )
