@@ -295,7 +295,7 @@ def _plot(record: dict) -> str:
         ]
         for tick in np.linspace(low, high, 3):
             x, y = at(tick, tick)
-            parts.append(f'<text x="{x}" y="{top + side + 18}" text-anchor="middle">{100 * tick:.0f}</text><text x="{left - 6}" y="{y + 4}" text-anchor="end">{100 * tick:.0f}</text>')  # fmt: skip
+            parts.append(f'<text x="{x}" y="{top + side + 18}" text-anchor="middle">{100 * tick:z.0f}</text><text x="{left - 6}" y="{y + 4}" text-anchor="end">{100 * tick:z.0f}</text>')  # fmt: skip
         for row in shift["models"]:
             (x, above), (_, below) = (at(row["true_shifted"], end) for end in row["interval"])
             parts.append(f'<path d="M{x} {above}L{x} {below}" stroke="{COLOURS["radedit"]}" opacity=".5"/>')
