@@ -25,14 +25,9 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-def drawn_classifier(backbone: str, size: int, labels=("a", "b", "c")) -> Classifier:
-    network = build_network(backbone, len(labels), seed=1)
-    n = network.conv1.in_channels if hasattr(network, "conv1") and not isinstance(network.conv1, torch.nn.Sequential) else 1  # fmt: skip
-    return Classifier(network, ClassifierRecord(backbone, size, (0.4,) * n, (0.2,) * n, labels, seed=0))
-
-
 def test_grad_cam_is_cam_where_mean_pooling_and_one_layer_end_the_network():
-    classifier = drawn_classifier("small", 96)
+    record = ClassifierRecord("small", 96, (0.4,), (0.2,), ("a", "b", "c"), seed=0)
+    classifier = Classifier(build_network("small", 3, seed=1), record)
     films = np.random.default_rng(0).uniform(size=(5, 96, 96)).astype(np.float32)
     asked = [0, 1, 2, 1, 0]
     found = gradcam(classifier, films, asked)

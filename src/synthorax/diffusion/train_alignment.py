@@ -26,9 +26,10 @@ from torch import Tensor, nn
 from synthorax.dataset import read_png
 from synthorax.diffusion import preference_losses
 from synthorax.diffusion.checkpoints import Trainer
+from synthorax.diffusion.denoising import embed, errors, prediction_of
 from synthorax.diffusion.model import DiffusionModel, load_model
 from synthorax.diffusion.processes import join
-from synthorax.diffusion.train_diffusion import add_lora, embed, errors, prediction_of, write_pipeline
+from synthorax.diffusion.train_diffusion import add_lora, write_pipeline
 from synthorax.errors import InputError, ModelError
 from synthorax.seeds import derive_seed, generator
 

@@ -27,17 +27,12 @@ from synthorax.diffusion.annotations import Annotation, draw, palette
 from synthorax.diffusion.captions import captions, without_withheld
 from synthorax.diffusion.checkpoints import Trainer
 from synthorax.diffusion.control import Control, new_control
+from synthorax.diffusion.denoising import Predict, denoising_loss, texts_of
 from synthorax.diffusion.films import Films, FilmsConfig, gather
 from synthorax.diffusion.model import DiffusionModel, quiet
 from synthorax.diffusion.processes import join, own_rows
 from synthorax.diffusion.sampling import sample
-from synthorax.diffusion.train_diffusion import (
-    Predict,
-    caption_text,
-    denoising_loss,
-    film_latents,
-    start_model,
-)
+from synthorax.diffusion.train_diffusion import film_latents, start_model
 from synthorax.errors import InputError
 from synthorax.files import atomic
 from synthorax.phantom.findings import CONCEPTS, INCIDENTAL
@@ -131,15 +126,7 @@ def train_control(config: ControlConfig, manifests: Sequence[Path], out: Path, d
         for part in range(config.accumulate):
             rng = generator("control", config.seed, step, *([part] if part else []))
             index = films.draw(rng, config.batch_size, config.films)
-            texts = [
-                caption_text(
-                    said[films.image_ids[i]],
-                    model.domain(not films.is_real(i)),
-                    rng,
-                    config.condition_dropout,
-                )
-                for i in index
-            ]
+            texts = texts_of(films, index, said, model, rng, config.condition_dropout)
             of_boxes = (rng.random(len(index)) < config.boxes_fraction).astype(int)
             conditions = shown[index, of_boxes]
             conditions[rng.random(len(index)) < config.annotation_dropout] = empty

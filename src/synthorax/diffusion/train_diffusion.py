@@ -1,13 +1,4 @@
-"""Train a text-conditioned latent diffusion model, or go on from a published one, and write a diffusers pipeline.
-
-| variable | symbol | meaning |
-| --- | --- | --- |
-| x0 | x_0 | latents of a film, unit variance |
-| abar | abar_t | product of 1 - beta up to t |
-| eps | eps | the noise; what the network predicts, or |
-| v | v | sqrt(abar) eps - sqrt(1 - abar) x0 (Salimans & Ho 2022) |
-| snr | SNR(t) | abar / (1 - abar); the error of x0, times min(SNR, gamma), is the loss (Hang et al. 2023): weight min(SNR, gamma) / SNR for eps, / (SNR + 1) for v |
-"""
+"""Train a text-conditioned latent diffusion model, or go on from a published one, and write a diffusers pipeline."""
 
 import json
 import tempfile
@@ -21,12 +12,13 @@ from accelerate import PartialState
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from synthorax.diffusion.captions import REAL, VIRTUAL, Caption, captions, choose, without_withheld
+from synthorax.diffusion.captions import REAL, VIRTUAL, captions, without_withheld
 from synthorax.diffusion.checkpoints import Trainer
+from synthorax.diffusion.denoising import denoising_loss, prediction_of, texts_of
 from synthorax.diffusion.films import Films, FilmsConfig, gather
 from synthorax.diffusion.model import DiffusionModel, compute_dtype, load_model
 from synthorax.diffusion.networks import UNetShape, text_encoder, tokenizer, unet
-from synthorax.diffusion.processes import join, own_rows
+from synthorax.diffusion.processes import join
 from synthorax.diffusion.sampling import sample
 from synthorax.diffusion.train_text import train_text
 from synthorax.errors import InputError, ModelError
@@ -185,15 +177,7 @@ def train_diffusion(
         for part in range(config.accumulate):
             rng = generator("diffusion", config.seed, step, *([part] if part else []))
             index = films.draw(rng, config.batch_size, config.films)
-            texts = [
-                caption_text(
-                    said[films.image_ids[i]],
-                    model.domain(not films.is_real(i)),
-                    rng,
-                    config.condition_dropout,
-                )
-                for i in index
-            ]
+            texts = texts_of(films, index, said, model, rng, config.condition_dropout)
             yield denoising_loss(
                 model, prediction_of(nets["unet"]), nets["text"], latents[index], texts, rng, config.snr_gamma
             )
@@ -321,89 +305,6 @@ def add_lora(net: nn.Module, rank: int) -> None:
         raise ModelError("lora_rank needs the package peft; pip install 'synthorax[lora]'.") from error
     attention = ["to_q", "to_k", "to_v", "to_out.0"]
     net.add_adapter(LoraConfig(r=rank, lora_alpha=rank, target_modules=attention))
-
-
-def caption_text(choices: Sequence[Caption], of_kind: str, rng: np.random.Generator, dropout: float) -> str:
-    """A caption; dropped at times, half of these times down to its domain's words, the other half to nothing."""
-    chance = rng.random()
-    if chance < dropout / 2:
-        return ""
-    return of_kind if chance < dropout else choose(choices, of_kind, rng)[0]
-
-
-#: (x_t, t, embeddings) -> what the network predicts of this process's rows, with gradients.
-Predict = Callable[[Tensor, Tensor, Tensor], Tensor]
-
-
-def prediction_of(net: nn.Module) -> Predict:
-    """What a U-Net alone predicts."""
-
-    def predict(x_t: Tensor, t: Tensor, embeddings: Tensor) -> Tensor:
-        return net(x_t, t, encoder_hidden_states=embeddings, return_dict=False)[0]
-
-    return predict
-
-
-def denoising_loss(
-    model: DiffusionModel,
-    predict: Predict,
-    text: nn.Module,
-    latents: np.ndarray,
-    texts: list[str],
-    rng: np.random.Generator,
-    gamma: float | None,
-) -> Tensor:
-    """The loss of this process's rows of a batch, whose chances are drawn for all rows."""
-    x0 = torch.from_numpy(latents.astype(np.float32))
-    chance = torch.Generator().manual_seed(int(rng.integers(2**62)))
-    t = torch.randint(len(model.alphas_cumprod), (len(x0),), generator=chance)
-    eps = torch.randn(x0.shape, generator=chance)
-    own = own_rows(len(x0))
-    return errors(model, predict, embed(model, text, texts[own]), x0[own], t[own], eps[own], gamma).mean()
-
-
-def embed(model: DiffusionModel, text: nn.Module, texts: Sequence[str]) -> Tensor:
-    """Embeddings ``(N, tokens, width)`` of prompts, with gradients where the encoder has some."""
-    words = model.pipeline.tokenizer
-    tokens = words(
-        list(texts),
-        padding="max_length",
-        truncation=True,
-        max_length=words.model_max_length,
-        return_tensors="pt",
-    )
-    with torch.autocast(model.device.type, model.dtype, enabled=model.dtype != torch.float32):
-        return text(tokens.input_ids.to(model.device))[0]
-
-
-def errors(
-    model: DiffusionModel,
-    predict: Predict,
-    embeddings: Tensor,
-    x0: Tensor,
-    t: Tensor,
-    eps: Tensor,
-    gamma: float | None,
-) -> Tensor:
-    """Each film's weighted squared error ``(N,)``, mean over its latents, of one noise at one timestep.
-
-    Args:
-        model: its schedule and kind of prediction.
-        predict: what is judged.
-        embeddings: from :func:`embed`.
-        x0, eps: ``(N, C, h, w)`` latents and noise; t: ``(N,)``.
-        gamma: see :class:`DiffusionConfig`, ``snr_gamma``.
-    """
-    abar = model.alphas_cumprod[t].float()[:, None, None, None]
-    x_t = (abar.sqrt() * x0 + (1 - abar).sqrt() * eps).contiguous(memory_format=torch.channels_last)
-    v = abar.sqrt() * eps - (1 - abar).sqrt() * x0
-    snr = abar / (1 - abar)
-    target, per_x0 = (eps, snr) if model.prediction_type == "epsilon" else (v, snr + 1)
-    weight = torch.ones_like(snr) if gamma is None else snr.clamp(max=gamma) / per_x0
-    device = model.device
-    with torch.autocast(device.type, model.dtype, enabled=model.dtype != torch.float32):
-        predicted = predict(x_t.to(device), t.to(device), embeddings).float()
-    return (weight.to(device) * (predicted - target.to(device)).square()).mean(dim=(1, 2, 3))
 
 
 @torch.no_grad()
