@@ -1,5 +1,6 @@
 """A tiny autoencoder and diffusion model, trained once a session by the project's own functions."""
 
+import os
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,6 +10,10 @@ import pytest
 from synthorax.dataset import write_png
 from synthorax.seeds import generator
 from synthorax.studies import write_manifest
+
+# One thread for torch in every test and in every process that one starts, whatever is run together: the same bits need
+# the same count.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")
