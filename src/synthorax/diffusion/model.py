@@ -41,7 +41,8 @@ class DiffusionModel:
         model_sha256: checksum over the weights; None for one that is in training.
         dtype: what the network computes in; latents stay float32.
         card: the folder's ``card.json``: ``notes`` for whoever sees its films, ``domains`` (see :meth:`domain`),
-            ``edit`` (see :attr:`edit_settings`), ``sample`` (see :attr:`sample_settings`).
+            ``edit`` (see :attr:`edit_settings`), ``sample`` (see :attr:`sample_settings`), ``wording`` (``taught``: prompts
+            are brought into the words of its captions, see :mod:`.wording`).
         null_text: a transformer's learned text that stands for no prompt, ``(tokens, width)``.
         control: a ControlNet, see :func:`synthorax.diffusion.control.with_control`.
         condition: what it is given, see :meth:`annotated`.
@@ -142,6 +143,10 @@ class DiffusionModel:
         """
         if self.null_text is not None:
             return transformer.encode_text(self.pipeline, prompts, self.null_text.to(self.device), like)
+        if self.card.get("wording") == "taught":
+            from synthorax.diffusion.wording import in_taught_words, words_of
+
+            prompts = [in_taught_words(text, words_of(self.pipeline.tokenizer)) for text in prompts]
         return self.pipeline.encode_prompt(list(prompts), self.device, 1, False)[0]
 
     def annotated(self, pictures: np.ndarray) -> "DiffusionModel":

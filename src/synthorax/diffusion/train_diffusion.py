@@ -266,7 +266,7 @@ def _begin(config: DiffusionConfig, run: Path, vae: Path | None, device: torch.d
         vae=autoencoder, text_encoder=text_encoder(config.shape, words), tokenizer=words, unet=net, scheduler=scheduler(),
         safety_checker=None, feature_extractor=None, requires_safety_checker=False,
     ).to(device)  # fmt: skip
-    card = {"domains": {"simulated": VIRTUAL, "real": REAL}, "edit": EDIT, "notes": []}
+    card = {"domains": {"simulated": VIRTUAL, "real": REAL}, "edit": EDIT, "wording": "taught", "notes": []}
     return DiffusionModel(pipeline, "in-training", None, None, compute_dtype(device.type), card)
 
 
