@@ -9,16 +9,20 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch.nn import functional
 
 from synthorax.cli import run
 from synthorax.diffusion import biovil, chexgen, load_model, sample
+from synthorax.diffusion.checkpoints import Trainer
 from synthorax.diffusion.convert import convert, load_part
+from synthorax.diffusion.denoising import denoising_loss, prediction_of
 from synthorax.diffusion.films import FilmsConfig
 from synthorax.diffusion.published import card_of_repo, published_models
 from synthorax.diffusion.train_diffusion import DiffusionConfig, train_diffusion
 from synthorax.editing import edit
 from synthorax.errors import InputError, ModelError
+from synthorax.seeds import generator
 
 spec = importlib.util.spec_from_file_location("published_parts", Path(__file__).parent / "published_parts.py")
 layouts = importlib.util.module_from_spec(spec)
@@ -61,14 +65,95 @@ def test_a_published_model_loads_samples_and_edits(converted, name):
     )
 
 
-def test_a_transformer_is_not_trained_on(converted, training_manifest, tmp_path):
+FILMS = FilmsConfig(size=64, real_variants=1)
+DIT = {"layers": 1, "heads": 2, "head_width": 16, "text_tokens": 24}
+
+
+def test_a_transformer_is_trained_from_nothing_and_goes_on_at_twice_the_size(
+    parts, training_manifest, tmp_path, monkeypatch
+):
+    """ChexGen's two stages, tiny: 32 px, then 64 px with the same positions from edge to edge."""
     config = DiffusionConfig(
-        start=str(converted["chexgen"]), films=FilmsConfig(size=64, real_variants=1), batch_size=2
+        films=FILMS.model_copy(update={"size": 32}), shape=DIT, prediction="epsilon", steps=3, batch_size=2, warmup=0, decay=False
+    )  # fmt: skip
+    of = {"vae": parts["chexgen"]["vae"], "text": parts["chexgen"]["text"]}
+    first = train_diffusion(config, [training_manifest], tmp_path / "one", **of)
+    stopped = tmp_path / "stopped"
+    update = Trainer.update
+    monkeypatch.setattr(Trainer, "update", lambda self, *x: _stop() if self.step == 2 else update(self, *x))
+    config_of_steps = config.model_copy(update={"checkpoint_every": 1})
+    with pytest.raises(KeyboardInterrupt):
+        train_diffusion(config_of_steps, [training_manifest], stopped, **of)
+    monkeypatch.setattr(Trainer, "update", update)
+    again = train_diffusion(config_of_steps, [training_manifest], stopped, **of)
+    name = "transformer/diffusion_pytorch_model.safetensors"
+    one, two = load_file(first / name), load_file(again / name)
+    assert all(torch.equal(one[key], two[key]) for key in one)
+
+    model = load_model(first, dtype="float32")
+    assert model.image_size == 32 and model.null_text.shape == (24, 16)
+    assert not model.encode_text(["Left effusion."]).equal(model.encode_text(["Mass."]))
+    second = train_diffusion(
+        config.model_copy(update={"films": FILMS, "start": str(first)}), [training_manifest], tmp_path / "two"
     )
-    with pytest.raises(
-        ModelError, match="chexgen is a diffusion transformer; only pipelines with a U-Net are trained here"
-    ):
-        train_diffusion(config, [training_manifest], tmp_path)
+    larger = load_model(second, dtype="float32")
+    assert larger.image_size == 64
+    small, large = (
+        m.network.pos_embed.pos_embed.reshape(m.network.config.sample_size // 2, -1, 32)
+        for m in (model, larger)
+    )
+    assert torch.allclose(small, large[::2, ::2], atol=1e-5)
+    assert sample(larger, ["Left effusion."], [1], num_inference_steps=2).shape == (1, 64, 64)
+    for wrong in ({"lora_rank": 2}, {"train_text": True}):
+        with pytest.raises(InputError, match="a transformer is trained whole"):
+            train_diffusion(
+                config.model_copy(update={"start": str(first), **wrong}), [training_manifest], tmp_path / "no"
+            )
+
+
+def _stop():
+    raise KeyboardInterrupt
+
+
+def test_a_transformers_loss_is_the_squared_error_of_its_noise(converted):
+    model = load_model(converted["chexgen"], dtype="float32")
+    latents = np.random.default_rng(1).standard_normal((2, *model.latent_shape))
+    texts, seen = ["Left mass.", ""], []
+
+    def predict(x_t, t, embeddings):
+        seen.append((x_t, t, embeddings))
+        return model.predict_noise(x_t, t, embeddings)
+
+    loss = denoising_loss(model, predict, model.encode_text, latents, texts, generator("a test"), None)
+    (x_t, t, embeddings), abar = seen[0], model.alphas_cumprod[seen[0][1]].float()[:, None, None, None]
+    eps = (x_t - abar.sqrt() * torch.from_numpy(latents).float()) / (1 - abar).sqrt()
+    ours = prediction_of(model.network, is_transformer=True)(x_t, t, embeddings)
+    assert torch.allclose(loss, (ours - eps).square().mean(), rtol=1e-4)
+
+
+def test_a_unet_is_trained_with_a_published_text_encoder(parts, training_manifest, tmp_path):
+    config = DiffusionConfig(
+        films=FILMS, shape={"widths": [16, 32]}, prediction="epsilon", steps=2, batch_size=2, snr_gamma=None
+    )
+    of = {"vae": parts["radedit"]["vae"], "text": parts["radedit"]["text"]}
+    model = load_model(train_diffusion(config, [training_manifest], tmp_path, **of), dtype="float32")
+    assert model.prediction_type == "epsilon" and model.network.config.cross_attention_dim == 32
+    assert model.encode_text(["left mass."]).equal(
+        load_model(tmp_path / "pipeline", dtype="float32").encode_text(["left mass."])
+    )
+    published = load_part_text(parts["radedit"]["text"])
+    assert torch.allclose(
+        model.pipeline.text_encoder.state_dict()["embeddings.word_embeddings.weight"], published, atol=1e-3
+    )
+    with pytest.raises(InputError, match="leave --text out"):
+        train_diffusion(
+            config.model_copy(update={"start": "x"}), [training_manifest], tmp_path, text=of["text"]
+        )
+
+
+def load_part_text(folder):
+    encoder, _, _ = biovil.load_text(folder)
+    return encoder.state_dict()["embeddings.word_embeddings.weight"]
 
 
 def test_the_models_keep_the_settings_of_their_papers_and_cards(converted):

@@ -2,6 +2,7 @@
 
 import pytest
 
+from synthorax.diffusion.networks import TransformerShape, UNetShape
 from synthorax.diffusion.recipes import read_recipe
 from synthorax.diffusion.train_autoencoder import AutoencoderConfig
 from synthorax.diffusion.train_diffusion import DiffusionConfig
@@ -15,6 +16,9 @@ from synthorax.errors import InputError
         ("embedded-diffusion", DiffusionConfig),
         ("roentgen-v2-model", DiffusionConfig),
         ("lora-finetune", DiffusionConfig),
+        ("radedit-model", DiffusionConfig),
+        ("chexgen-stage1", DiffusionConfig),
+        ("chexgen-stage2", DiffusionConfig),
     ],
 )
 def test_shipped_recipes_fit(name, kind):
@@ -38,3 +42,8 @@ def test_a_wrong_value_names_key_and_value(tmp_path):
 def test_an_unknown_recipe_gets_the_closest():
     with pytest.raises(InputError, match="Did you mean 'embedded-diffusion'"):
         read_recipe("embeded-diffusion", DiffusionConfig)
+
+
+def test_keys_of_a_transformer_make_one():
+    assert isinstance(read_recipe("chexgen-stage1", DiffusionConfig).shape, TransformerShape)
+    assert isinstance(read_recipe("radedit-model", DiffusionConfig).shape, UNetShape)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from synthorax.diffusion.new_models import scheduler
 from synthorax.diffusion.sampling import SAMPLERS, ddim_step, guided_noise, noise, sample, timesteps
-from synthorax.diffusion.train_diffusion import scheduler
 from synthorax.errors import InputError
 
 
@@ -22,7 +22,7 @@ class GaussianModel:
 
     @property
     def alphas_cumprod(self):
-        return scheduler().alphas_cumprod.double()
+        return scheduler("v_prediction").alphas_cumprod.double()
 
     def encode_text(self, prompts, like=None):
         return torch.tensor([[[0.0 if text == "" else float(text)]] for text in prompts])
@@ -41,7 +41,7 @@ def test_timesteps_are_trailing_and_as_many_as_asked(n):
     steps = timesteps(GaussianModel(), n)
     assert steps[0] == 999 and len(steps) == n
     assert (steps.diff() < 0).all() and steps[-1] >= 0
-    reference = scheduler()
+    reference = scheduler("v_prediction")
     if 1000 % n == 0:
         reference.set_timesteps(n)
         assert steps.tolist() == reference.timesteps.tolist()
@@ -61,7 +61,7 @@ def test_ddim_carries_noise_to_the_data_distribution():
 
 
 def test_a_step_equals_diffusers_scheduler():
-    reference = scheduler()
+    reference = scheduler("v_prediction")
     reference.set_timesteps(20)
     generator = torch.Generator().manual_seed(0)
     x_t, v = torch.randn((2, 1, 2, 4, 4), generator=generator)

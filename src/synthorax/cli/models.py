@@ -102,11 +102,14 @@ def export(
     vae: Annotated[
         Path | None, typer.Option(help="The vae folder that the training was given, if any.")
     ] = None,
+    text: Annotated[
+        Path | None, typer.Option(help="The text encoder's folder that the training was given, if any.")
+    ] = None,
 ) -> None:
     """Write a training's newest checkpoint as a diffusers pipeline (fp16 safetensors)."""
     from synthorax.diffusion.train_diffusion import export_pipeline
 
-    typer.echo(export_pipeline(run, out, vae))
+    typer.echo(export_pipeline(run, out, vae, text))
 
 
 def _pairs(option: str, form: str, given: Sequence[str] | None) -> dict[str, str]:

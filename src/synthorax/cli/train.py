@@ -42,6 +42,12 @@ def diffusion(
     start: Annotated[
         str | None, typer.Option(help="Go on from this pipeline folder or repo id instead (fine-tuning).")
     ] = None,
+    text: Annotated[
+        Path | None,
+        typer.Option(
+            help="A published text encoder's folder, for new networks: BioViL-T, or T5 for a transformer."
+        ),
+    ] = None,
     device: Device = "auto",
     dry_run: DryRun = False,
 ) -> None:
@@ -53,9 +59,9 @@ def diffusion(
     if start is not None:
         asked = asked.model_copy(update={"start": start})
     if dry_run:
-        _say_estimate(asked, films, *trial_step(asked, vae, device), asked.steps * asked.accumulate)
+        _say_estimate(asked, films, *trial_step(asked, vae, device, text), asked.steps * asked.accumulate)
         return
-    _say_once(train_diffusion(asked, films, out, vae, device))
+    _say_once(train_diffusion(asked, films, out, vae, device, text))
 
 
 @app.command()

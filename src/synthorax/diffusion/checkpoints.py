@@ -25,7 +25,7 @@ from synthorax.progress import track
 class Trainer:
     """The state that every training loop here shares: weights, their moving average, optimiser, step.
 
-    Learning rate: linear warm-up, then cosine to zero at ``steps``. Gradients are clipped to norm ``clip``.
+    Learning rate: linear warm-up, then cosine to zero at ``steps`` unless ``decay`` is False. Gradients are clipped to norm ``clip``.
     """
 
     def __init__(
@@ -40,9 +40,10 @@ class Trainer:
         ema: float,
         clip: float = 1.0,
         weight_decay: float = 0.01,
+        decay: bool = True,
     ):
-        self.module, self.out, self.config_json, self.steps, self.lr, self.warmup, self.ema, self.clip = (
-            module, out, config_json, steps, lr, warmup, ema, clip)  # fmt: skip
+        self.module, self.out, self.config_json, self.steps, self.lr, self.warmup, self.ema, self.clip, self.decay = (
+            module, out, config_json, steps, lr, warmup, ema, clip, decay)  # fmt: skip
         self.processes = PartialState()
         self.is_main = self.processes.is_main_process
         self.device = next(module.parameters()).device
@@ -68,6 +69,8 @@ class Trainer:
     def learning_rate(self, step: int) -> float:
         if step < self.warmup:
             return self.lr * (step + 1) / self.warmup
+        if not self.decay:
+            return self.lr
         progress = (step - self.warmup) / max(1, self.steps - self.warmup)
         return self.lr * 0.5 * (1 + float(torch.cos(torch.tensor(torch.pi * progress))))
 

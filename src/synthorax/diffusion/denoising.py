@@ -10,11 +10,13 @@
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from synthorax.diffusion import transformer
 from synthorax.diffusion.captions import Caption, choose
 from synthorax.diffusion.films import Films
 from synthorax.diffusion.model import DiffusionModel
@@ -24,8 +26,14 @@ from synthorax.diffusion.processes import own_rows
 Predict = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
-def prediction_of(net: nn.Module) -> Predict:
-    """What a U-Net alone predicts."""
+#: Prompts -> their embeddings ``(N, tokens, width)``.
+Embed = Callable[[Sequence[str]], Tensor]
+
+
+def prediction_of(net: nn.Module, is_transformer: bool = False) -> Predict:
+    """What a U-Net, or a transformer, alone predicts; a transformer's variance has no part in the loss."""
+    if is_transformer:
+        return partial(transformer.predict, net)
 
     def predict(x_t: Tensor, t: Tensor, embeddings: Tensor) -> Tensor:
         return net(x_t, t, encoder_hidden_states=embeddings, return_dict=False)[0]
@@ -36,7 +44,7 @@ def prediction_of(net: nn.Module) -> Predict:
 def denoising_loss(
     model: DiffusionModel,
     predict: Predict,
-    text: nn.Module,
+    embedded: Embed,
     latents: np.ndarray,
     texts: list[str],
     rng: np.random.Generator,
@@ -48,7 +56,7 @@ def denoising_loss(
     t = torch.randint(len(model.alphas_cumprod), (len(x0),), generator=chance)
     eps = torch.randn(x0.shape, generator=chance)
     own = own_rows(len(x0))
-    return errors(model, predict, embed(model, text, texts[own]), x0[own], t[own], eps[own], gamma).mean()
+    return errors(model, predict, embedded(texts[own]), x0[own], t[own], eps[own], gamma).mean()
 
 
 def embed(model: DiffusionModel, text: nn.Module, texts: Sequence[str]) -> Tensor:

@@ -25,7 +25,8 @@ class AutoencoderShape(BaseModel):
 class UNetShape(BaseModel):
     """A U-Net with cross-attention to the prompt below its first level.
 
-    The prompt's pooled embedding is added to the timestep's as well: with few films, that is learned sooner.
+    The prompt's pooled embedding is added to the timestep's as well, unless the text encoder is a published one: with few
+    films, that is learned sooner.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -34,6 +35,18 @@ class UNetShape(BaseModel):
     layers: int = 1
     text_width: int = 128
     text_layers: int = 3
+
+
+class TransformerShape(BaseModel):
+    """A diffusion transformer with cross-attention to the prompt; the defaults are ChexGen's DiT-XL/2."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    layers: int = 28
+    heads: int = 16
+    head_width: int = 72
+    patch: int = 2
+    text_tokens: int = 120
 
 
 def autoencoder(shape: AutoencoderShape, scaling_factor: float = 1.0) -> Any:
@@ -54,8 +67,27 @@ def autoencoder(shape: AutoencoderShape, scaling_factor: float = 1.0) -> Any:
     )
 
 
-def unet(shape: UNetShape, latent_channels: int, latent_size: int) -> Any:
-    """diffusers' UNet2DConditionModel for square latents."""
+def transformer(shape: TransformerShape, text_width: int, latent_channels: int, latent_size: int) -> Any:
+    """diffusers' PixArtTransformer2DModel for square latents. It predicts the noise and no variance."""
+    from diffusers import PixArtTransformer2DModel
+
+    return PixArtTransformer2DModel(
+        num_attention_heads=shape.heads,
+        attention_head_dim=shape.head_width,
+        in_channels=latent_channels,
+        out_channels=latent_channels,
+        num_layers=shape.layers,
+        cross_attention_dim=shape.heads * shape.head_width,
+        caption_channels=text_width,
+        sample_size=latent_size,
+        patch_size=shape.patch,
+        interpolation_scale=1,
+        use_additional_conditions=False,
+    )
+
+
+def unet(shape: UNetShape, latent_channels: int, latent_size: int, is_pooled: bool = True) -> Any:
+    """diffusers' UNet2DConditionModel for square latents; ``is_pooled``: the pooled prompt is added to the timestep."""
     from diffusers import UNet2DConditionModel
 
     deep = len(shape.widths) - 1
@@ -69,7 +101,7 @@ def unet(shape: UNetShape, latent_channels: int, latent_size: int) -> Any:
         block_out_channels=shape.widths,
         layers_per_block=shape.layers,
         cross_attention_dim=shape.text_width,
-        addition_embed_type="text",
+        addition_embed_type="text" if is_pooled else None,
         addition_embed_type_num_heads=max(1, shape.text_width // 32),
         attention_head_dim=tuple(max(1, width // 32) for width in shape.widths),
         norm_num_groups=16,

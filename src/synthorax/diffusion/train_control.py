@@ -12,6 +12,7 @@ the same table.
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,12 +28,13 @@ from synthorax.diffusion.annotations import Annotation, draw, palette
 from synthorax.diffusion.captions import captions, without_withheld
 from synthorax.diffusion.checkpoints import Trainer
 from synthorax.diffusion.control import Control, new_control
-from synthorax.diffusion.denoising import Predict, denoising_loss, texts_of
+from synthorax.diffusion.denoising import Predict, denoising_loss, embed, texts_of
 from synthorax.diffusion.films import Films, FilmsConfig, gather
 from synthorax.diffusion.model import DiffusionModel, quiet
+from synthorax.diffusion.new_models import start_model
 from synthorax.diffusion.processes import join, own_rows
 from synthorax.diffusion.sampling import sample
-from synthorax.diffusion.train_diffusion import film_latents, start_model
+from synthorax.diffusion.train_diffusion import film_latents
 from synthorax.errors import InputError
 from synthorax.files import atomic
 from synthorax.phantom.findings import CONCEPTS, INCIDENTAL
@@ -120,6 +122,7 @@ def train_control(config: ControlConfig, manifests: Sequence[Path], out: Path, d
         warmup=config.warmup,
         ema=config.ema,
     )
+    embedded = partial(embed, model, model.pipeline.text_encoder)
     empty = shown[len(films.image_ids), 0]
 
     def losses(step: int) -> Iterator[Tensor]:
@@ -132,9 +135,7 @@ def train_control(config: ControlConfig, manifests: Sequence[Path], out: Path, d
             conditions[rng.random(len(index)) < config.annotation_dropout] = empty
             condition = torch.from_numpy(conditions[own_rows(len(index))].astype(np.float32)).to(place)
             predict = _predict(model, control, condition)
-            yield denoising_loss(
-                model, predict, model.pipeline.text_encoder, latents[index], texts, rng, config.snr_gamma
-            )
+            yield denoising_loss(model, predict, embedded, latents[index], texts, rng, config.snr_gamma)
 
     def picture() -> np.ndarray:
         return preview(model, control, films, found, config)
@@ -164,9 +165,8 @@ def trial_step(config: ControlConfig, device: str = "auto") -> tuple[Callable[[]
 
     def step() -> float:
         predict = _predict(model, control, condition)
-        loss = denoising_loss(
-            model, predict, model.pipeline.text_encoder, latents, [""] * len(latents), rng, config.snr_gamma
-        )
+        embedded = partial(embed, model, model.pipeline.text_encoder)
+        loss = denoising_loss(model, predict, embedded, latents, [""] * len(latents), rng, config.snr_gamma)
         loss.backward()
         return loss.item()  # waits for a GPU
 

@@ -2,25 +2,29 @@
 
 import json
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import numpy as np
 import torch
 from accelerate import PartialState
 from pydantic import BaseModel, ConfigDict, Field
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from synthorax.diffusion.captions import REAL, VIRTUAL, captions, without_withheld
+from synthorax.diffusion.captions import REAL, VIRTUAL, Caption, captions, without_withheld
 from synthorax.diffusion.checkpoints import Trainer
-from synthorax.diffusion.denoising import denoising_loss, prediction_of, texts_of
+from synthorax.diffusion.denoising import Embed, denoising_loss, embed, prediction_of, texts_of
 from synthorax.diffusion.films import Films, FilmsConfig, gather
-from synthorax.diffusion.model import DiffusionModel, compute_dtype, load_model
-from synthorax.diffusion.networks import UNetShape, text_encoder, tokenizer, unet
+from synthorax.diffusion.model import DiffusionModel
+from synthorax.diffusion.networks import TransformerShape, UNetShape, tokenizer
+from synthorax.diffusion.new_models import new_model, start_model
 from synthorax.diffusion.processes import join
 from synthorax.diffusion.sampling import sample
 from synthorax.diffusion.train_text import train_text
+from synthorax.diffusion.transformer import NULL_TEXT
 from synthorax.errors import InputError, ModelError
 from synthorax.files import atomic
 from synthorax.progress import track
@@ -37,28 +41,29 @@ PREVIEW = (
 )
 
 
-#: Settings for edits that a trained model's card begins with.
-EDIT = {"guidance_scale": 2.5, "num_inference_steps": 25, "skip": 0.2}
-
-
 class DiffusionConfig(BaseModel):
     """Settings of one training; ``recipes/embedded-diffusion.yaml`` holds the shipped model's.
 
     Attributes:
+        shape: a U-Net's, or a transformer's (key ``layers``, ``heads`` ...), of new networks.
+        prediction: ``v_prediction`` or ``epsilon`` of new networks.
         start: a pipeline folder or repo id to go on from (its networks, tokenizer, autoencoder and schedule); None
             trains new networks of ``shape`` on the latents of ``--vae``.
-        train_text: train the text encoder of ``start`` too; a new one is taught beforehand and kept.
+        train_text: train the text encoder of ``start`` too; a new one is taught beforehand and kept, a published one
+            (``--text``) is kept.
         lora_rank: train only low-rank updates (Hu et al. 2021) of the attention's matrices; 0 trains all weights.
         accumulate: batches whose gradients make one step.
         condition_dropout: share of captions that are dropped: half to the empty prompt, half to the film's domain,
             either of which guidance can then push away from.
+        decay: the rate falls to zero by a cosine; else it stays.
         snr_gamma: the loss's weight stops growing at this signal-to-noise ratio; None weighs all steps alike.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     films: FilmsConfig = FilmsConfig()
-    shape: UNetShape = UNetShape()
+    shape: UNetShape | TransformerShape = UNetShape()
+    prediction: Literal["v_prediction", "epsilon"] = "v_prediction"
     start: str | None = None
     train_text: bool = False
     lora_rank: int = Field(default=0, ge=0)
@@ -67,6 +72,7 @@ class DiffusionConfig(BaseModel):
     accumulate: int = Field(default=1, ge=1)
     lr: float = 4e-4
     warmup: int = 200
+    decay: bool = True
     ema: float = 0.999
     condition_dropout: float = 0.1
     snr_gamma: float | None = 5.0
@@ -75,16 +81,9 @@ class DiffusionConfig(BaseModel):
     seed: int = 0
 
 
-def scheduler() -> Any:
-    """RadEdit's sampling scheduler (linear betas, trailing spacing), with prediction of v."""
-    from diffusers import DDIMScheduler
-
-    return DDIMScheduler(
-        beta_schedule="linear", clip_sample=False, prediction_type="v_prediction", timestep_spacing="trailing", steps_offset=1
-    )  # fmt: skip
-
-
-def _check_start(config: DiffusionConfig, vae: Path | None) -> None:
+def _check_start(config: DiffusionConfig, vae: Path | None, text: Path | None) -> None:
+    if config.start is not None and text is not None:
+        raise InputError(f"{config.start} has its own text encoder; leave --text out.")
     if (vae is None) == (config.start is None):
         raise InputError(
             "a training begins either with new networks and --vae, or with the recipe's start (or --start); give one."
@@ -92,30 +91,29 @@ def _check_start(config: DiffusionConfig, vae: Path | None) -> None:
 
 
 def trial_step(
-    config: DiffusionConfig, vae: Path | None = None, device: str = "auto"
+    config: DiffusionConfig, vae: Path | None = None, device: str = "auto", text: Path | None = None
 ) -> tuple[Callable[[], object], int]:
     """One forward and backward pass of a batch of noise, to be timed, and how many weights a checkpoint holds.
 
     Raises:
         InputError, ModelError: as :func:`train_diffusion`.
     """
-    _check_start(config, vae)
+    _check_start(config, vae, text)
     place = join(device, config.batch_size)
     with tempfile.TemporaryDirectory() as run:
         if config.start is None:
             tokenizer(PREVIEW).save_pretrained(Path(run) / "tokenizer")
-        model = _begin(config, Path(run), vae, place)
+        model = _begin(config, Path(run), vae, text, place)
     nets = _trained(model, config)
-    if config.start is None:
+    if config.start is None and "text" in nets:
         nets["text"].requires_grad_(False)
-    rng = generator("trial")
+    embedded = _embedding(model)
+    rng, predict = generator("trial"), prediction_of(nets["unet"], model.null_text is not None)
     latents = rng.standard_normal((config.batch_size, *model.latent_shape))
     texts = [PREVIEW[i % len(PREVIEW)] for i in range(config.batch_size)]
 
     def step() -> float:
-        loss = denoising_loss(
-            model, prediction_of(nets["unet"]), nets["text"], latents, texts, rng, config.snr_gamma
-        )
+        loss = denoising_loss(model, predict, embedded, latents, texts, rng, config.snr_gamma)
         loss.backward()
         return loss.item()  # waits for a GPU
 
@@ -128,6 +126,7 @@ def train_diffusion(
     out: Path,
     vae: Path | None = None,
     device: str = "auto",
+    text: Path | None = None,
 ) -> Path:
     """Train, or go on training, and write ``out/pipeline`` (a diffusers pipeline folder, fp16 safetensors).
 
@@ -136,33 +135,35 @@ def train_diffusion(
         manifests: ``studies.parquet`` files.
         out: the run folder: checkpoint, log, previews, caches, result.
         vae: a trained autoencoder's folder, for new networks; none where ``config.start`` brings its own.
+        text: a published text encoder's folder for new networks: BioViL-T's, or T5's for a transformer.
         device: ``auto`` (a GPU where there is one), ``cpu`` or ``cuda``; a process's own where several were launched.
 
     Returns:
         the folder ``out/pipeline``.
 
     Raises:
-        InputError: neither or both of ``vae`` and ``config.start``, films of a size that the start does not take, no
+        InputError: neither or both of ``vae`` and ``config.start``, films of a size that the start's U-Net does not take, no
             such device, or a ``batch_size`` that the processes cannot share equally.
-        ModelError: no autoencoder, or no model, there, or one with a transformer.
+        ModelError: no autoencoder, text encoder or model there.
         RunError: ``out`` holds a checkpoint of another config.
     """
-    _check_start(config, vae)
+    _check_start(config, vae, text)
     place, processes = join(device, config.batch_size), PartialState()
     said = captions(manifests)
     with processes.main_process_first():
         films = gather(manifests, config.films, out / "films")
-        if config.start is None and not (out / "tokenizer").is_dir():
+        if config.start is None and text is None and not (out / "tokenizer").is_dir():
             corpus = {text for choices in said.values() for text, _ in choices} | {REAL, VIRTUAL}
             tokenizer(sorted(corpus)).save_pretrained(out / "tokenizer")
     torch.manual_seed(derive_seed("diffusion", config.seed))
-    model = _begin(config, out, vae, place)
+    model = _begin(config, out, vae, text, place)
     with processes.main_process_first():
         latents = film_latents(films, model, out / "films" / "latents.npy")
+        embedded = _embedding(model, out / "films" / "texts.npy", said)
     films = without_withheld(films, said)
-    nets, words = _trained(model, config), model.pipeline.tokenizer
-    if processes.is_main_process and config.start is None and not (out / "state.pt").is_file():
-        train_text(nets["text"], words, said, config.seed)
+    nets, is_new = _trained(model, config), config.start is None and text is None
+    if processes.is_main_process and is_new and not (out / "state.pt").is_file():
+        train_text(nets["text"], model.pipeline.tokenizer, said, config.seed)
     trainer = Trainer(
         nets,
         out,
@@ -171,16 +172,16 @@ def train_diffusion(
         lr=config.lr,
         warmup=config.warmup,
         ema=config.ema,
+        decay=config.decay,
     )
+    predict = prediction_of(nets["unet"], model.null_text is not None)
 
     def losses(step: int) -> Iterator[Tensor]:
         for part in range(config.accumulate):
             rng = generator("diffusion", config.seed, step, *([part] if part else []))
             index = films.draw(rng, config.batch_size, config.films)
             texts = texts_of(films, index, said, model, rng, config.condition_dropout)
-            yield denoising_loss(
-                model, prediction_of(nets["unet"]), nets["text"], latents[index], texts, rng, config.snr_gamma
-            )
+            yield denoising_loss(model, predict, embedded, latents[index], texts, rng, config.snr_gamma)
 
     trainer.run(
         losses,
@@ -191,18 +192,18 @@ def train_diffusion(
         preview=lambda: preview(model),
     )
     if trainer.is_main:
-        export_pipeline(out, out / "pipeline", vae)
+        export_pipeline(out, out / "pipeline", vae, text)
     processes.wait_for_everyone()
     return out / "pipeline"
 
 
-def export_pipeline(run: Path, out: Path, vae: Path | None = None) -> Path:
+def export_pipeline(run: Path, out: Path, vae: Path | None = None, text: Path | None = None) -> Path:
     """Write the averaged weights of a training's newest checkpoint as a diffusers pipeline.
 
     Args:
         run: the training's folder; the training may still go on.
         out: where to; fp16 safetensors. Low-rank updates are added to the weights they change.
-        vae: the autoencoder's folder, where the training was given one.
+        vae, text: the autoencoder's and the text encoder's folder, where the training was given one.
 
     Raises:
         ModelError: no checkpoint there.
@@ -215,7 +216,7 @@ def export_pipeline(run: Path, out: Path, vae: Path | None = None) -> Path:
         raise ModelError(
             f"{run} was trained {'from ' + config.start if config.start else 'with a --vae'}; give that."
         )
-    model = _begin(config, run, vae, torch.device("cpu"))
+    model = _begin(config, run, vae, text, torch.device("cpu"))
     nets = _trained(model, config)
     nets.load_state_dict(state["module"])
     nets.load_state_dict(state["average"], strict=False)
@@ -229,7 +230,14 @@ def write_pipeline(model: DiffusionModel, out: Path, has_lora: bool) -> Path:
     if has_lora:
         pipeline.unet.fuse_lora()
         pipeline.unet.unload_lora()
-    pipeline.to(dtype=torch.float16).save_pretrained(out)
+    for part in ("vae", "unet", "transformer", *(["text_encoder"] if model.null_text is None else [])):
+        if (
+            getattr(pipeline, part, None) is not None
+        ):  # T5 in half precision overflows: it stays as it is published
+            getattr(pipeline, part).to(torch.float16)
+    pipeline.save_pretrained(out)
+    if model.null_text is not None:
+        save_file({"null_text": model.null_text.cpu()}, out / NULL_TEXT)
     for path in out.glob("*/config.json"):  # where the parts were loaded from is this machine's
         entries = json.loads(path.read_text())
         entries.pop("_name_or_path", None)
@@ -241,56 +249,55 @@ def write_pipeline(model: DiffusionModel, out: Path, has_lora: bool) -> Path:
     return out
 
 
-def _begin(config: DiffusionConfig, run: Path, vae: Path | None, device: torch.device) -> DiffusionModel:
+def _begin(
+    config: DiffusionConfig, run: Path, vae: Path | None, text: Path | None, device: torch.device
+) -> DiffusionModel:
     """The model that is trained: that of ``config.start``, or a new one on the autoencoder's latents."""
+    size = config.films.size
     if config.start is not None:
-        return start_model(config.start, config.films.size, device)
-    from diffusers import AutoencoderDC, StableDiffusionPipeline
-    from diffusers.models.attention_processor import AttnProcessor
-    from transformers import AutoTokenizer
-
-    if vae is None or not (vae / "config.json").is_file():
-        raise ModelError(
-            f"{vae} is no autoencoder; train one with `synthorax train autoencoder` and give its vae folder."
-        )
-    autoencoder = AutoencoderDC.from_pretrained(vae).eval()
-    shape = autoencoder.config
-    size = config.films.size // 2 ** (len(shape.encoder_block_out_channels) - 1)
-    words = AutoTokenizer.from_pretrained(run / "tokenizer")
-    net = unet(config.shape, shape.latent_channels, size).to(memory_format=torch.channels_last)
-    if device.type == "cpu":  # where plain products train a seventh faster than the fused kernel
-        net.set_attn_processor(AttnProcessor())
-    # The pipeline counts the autoencoder's levels by this key, which AutoencoderDC calls otherwise.
-    autoencoder.register_to_config(block_out_channels=list(shape.encoder_block_out_channels))
-    pipeline = StableDiffusionPipeline(
-        vae=autoencoder, text_encoder=text_encoder(config.shape, words), tokenizer=words, unet=net, scheduler=scheduler(),
-        safety_checker=None, feature_extractor=None, requires_safety_checker=False,
-    ).to(device)  # fmt: skip
-    card = {"domains": {"simulated": VIRTUAL, "real": REAL}, "edit": EDIT, "wording": "taught", "notes": []}
-    return DiffusionModel(pipeline, "in-training", None, None, compute_dtype(device.type), card)
+        return start_model(config.start, size, device, takes_transformer=True)
+    return new_model(config.shape, config.prediction, size, vae, text, run / "tokenizer", device, config.seed)
 
 
-def start_model(name: str | None, size: int, device: torch.device) -> DiffusionModel:
-    """The model that a training goes on from; None is the embedded one.
+def _embedding(
+    model: DiffusionModel, store: Path | None = None, said: Mapping[str, Sequence[Caption]] | None = None
+) -> Embed:
+    """Texts to embeddings: by the text encoder, which may be in training, or a transformer's T5, whose answers are kept.
 
-    Raises:
-        ModelError: no model there, or one with a transformer.
-        InputError: films of another size.
+    T5's embeddings of all captions are computed once and kept in ``store``: a megabyte a text for ChexGen's.
     """
-    model = load_model(name, device=str(device))
-    if model.null_text is not None:
-        raise ModelError(f"{name} is a diffusion transformer; only pipelines with a U-Net are trained here.")
-    if model.image_size != size:
-        raise InputError(
-            f"films.size is {size} px; {model.model_id} takes {model.image_size}. Set films.size so."
-        )
-    return model
+    if model.null_text is None:
+        return partial(embed, model, model.pipeline.text_encoder)
+    if store is None or said is None:
+        return model.encode_text
+    kinds = {"", *(model.domain(is_simulated) for is_simulated in (True, False))}
+    captions = {text for choices in said.values() for text, _ in choices} | {""}
+    texts = sorted({f"{kind} {text}".strip() for kind in kinds for text in captions})
+    if not store.is_file():
+        with atomic(store) as temporary:
+            shape = (len(texts), *model.null_text.shape)
+            new = np.lib.format.open_memmap(temporary, "w+", np.float16, shape)
+            for i in track(range(0, len(texts), 16), "Embedding texts", unit="x 16 texts"):
+                new[i : i + 16] = model.encode_text(texts[i : i + 16]).cpu().numpy()
+            new.flush()
+    rows, kept = {text: i for i, text in enumerate(texts)}, np.load(store, mmap_mode="r")
+
+    def embedded(some: Sequence[str]) -> Tensor:
+        return torch.from_numpy(kept[[rows[text] for text in some]].astype(np.float32)).to(model.device)
+
+    return embedded
 
 
 def _trained(model: DiffusionModel, config: DiffusionConfig) -> nn.ModuleDict:
     """The model's networks, with gradients where the config trains them."""
-    net, text = model.pipeline.unet, model.pipeline.text_encoder
+    net, text = model.network, model.pipeline.text_encoder
     net.requires_grad_(not config.lora_rank)
+    if model.null_text is not None:
+        if config.lora_rank or config.train_text:
+            raise InputError(
+                "a transformer is trained whole and its T5 is kept; set lora_rank to 0 and train_text to false."
+            )
+        return nn.ModuleDict({"unet": net})
     text.requires_grad_(config.train_text and not config.lora_rank)
     if config.lora_rank:
         add_lora(net, config.lora_rank)

@@ -6,7 +6,7 @@ words of its own is said in the captions' instead, and what is denied is not sai
 """
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Set
 from typing import Any
 
 from synthorax.concepts import Vocabulary, annotate
@@ -21,7 +21,7 @@ _NOT = re.compile(r"\b(?:no|not|without|never|neither|nor|denies|absent)\b", re.
 _ASKED = ("asserted", "uncertain")
 
 
-def in_taught_words(text: str, known: Collection[str]) -> str:
+def in_taught_words(text: str, known: Set[str]) -> str:
     """The prompt with each sentence as it is, in the captions' words, or left out.
 
     Args:
@@ -38,7 +38,7 @@ def in_taught_words(text: str, known: Collection[str]) -> str:
         findings, denied = _read(sentence)
         if not findings and denied:
             is_denied = True
-        elif not findings or (not denied and known >= set(_WORD.findall(sentence.lower()))):
+        elif not findings or (not denied and known >= frozenset(_WORD.findall(sentence.lower()))):
             said.append((sentence.strip(), bool(findings)))
         else:
             said.append((" ".join(findings), True))
@@ -64,7 +64,7 @@ def _read(sentence: str) -> tuple[list[str], bool]:
         asked = {m.concept: m for m in mentions if m.state in _ASKED}
         denied |= any(m.state not in _ASKED for m in mentions)
         if set(asked) - {vocabulary.unremarkable} or (asked and vocabulary.name == "corpa"):
-            sides = {name: m.laterality or side for name, m in asked.items() if m.laterality or side}
+            sides = {name: at for name, m in asked.items() if (at := m.laterality or side)}
             severities = {name: m.severity for name, m in asked.items() if m.severity}
             found.append(prompt(asked, vocabulary, sides, severities))
     return found, denied or (not found and bool(_NOT.search(sentence)))
