@@ -50,7 +50,7 @@ def converted(parts, tmp_path_factory):
     return {name: convert(name, parts[name], out / name) for name in parts}
 
 
-@pytest.mark.parametrize("name", list(published_models()))
+@pytest.mark.parametrize("name", [name for name in published_models() if name != "medvae"])
 def test_a_published_model_loads_samples_and_edits(converted, name):
     model = load_model(converted[name], dtype="float32")
     card = json.loads((converted[name] / "card.json").read_text())

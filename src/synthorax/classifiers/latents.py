@@ -97,8 +97,8 @@ def open_autoencoder(where: Path | str, device: str = "cpu") -> Autoencoder:
         pickles = sorted(folder.glob("*.ckpt")) if folder.is_dir() else [folder] * (folder.suffix == ".ckpt")
         if pickles:
             raise ModelError(
-                f"{pickles[0]} is a pickled checkpoint, as MedVAE publishes; only diffusers' layout (config.json and "
-                "safetensors) is read. Convert it there first."
+                f"{pickles[0]} is a pickled checkpoint; only diffusers' layout (config.json and safetensors) is read. MedVAE's "
+                "become such by 'synthorax models convert medvae --part checkpoint=FILE --out FOLDER'."
             )
         raise ModelError(f"{where} holds no autoencoder: expected 'embedded' or a folder with config.json and a safetensors file, as diffusers saves.")  # fmt: skip
     kind = json.loads((folder / "config.json").read_text()).get("_class_name", "")

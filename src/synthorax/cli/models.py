@@ -30,8 +30,9 @@ def list_models() -> None:
             state = "at hand" if is_at_hand(where) else "not at hand"
             gate = ", gated" if where.is_gated else ""
             typer.echo(f"  {part}: {where.repo}{gate} ({state})" if where.repo else f"  {part}: {where.how}")
-        typer.echo(f"  samples by default with: {_settings(model.card['sample'])}")
-        typer.echo(f"  edits by default with: {_settings(model.card['edit'])}")
+        for what, verb in (("sample", "samples"), ("edit", "edits")):
+            if what in model.card:
+                typer.echo(f"  {verb} by default with: {_settings(model.card[what])}")
 
 
 @app.command()

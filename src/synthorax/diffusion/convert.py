@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from synthorax.diffusion import biovil, chexgen
+from synthorax.diffusion import biovil, chexgen, medvae
 from synthorax.diffusion.hub import snapshot
 from synthorax.diffusion.published import card_of, published_model
 from synthorax.errors import InputError, ModelError, unknown_choice
@@ -183,7 +183,17 @@ def _chexgen(parts: Mapping[str, Path], out: Path) -> None:
     save_file({"null_text": null_text}, out / NULL_TEXT)
 
 
-_LAYOUTS = {"radedit": _radedit, "stable-diffusion": _stable_diffusion, "chexgen": _chexgen}
+def _medvae(parts: Mapping[str, Path], out: Path) -> None:
+    """MedVAE: an autoencoder alone."""
+    medvae.load_autoencoder(parts["checkpoint"]).save_pretrained(out / "vae")
+
+
+_LAYOUTS = {
+    "radedit": _radedit,
+    "stable-diffusion": _stable_diffusion,
+    "chexgen": _chexgen,
+    "medvae": _medvae,
+}
 
 
 def _check_widths(network: Any, vae: Any, text_width: int) -> None:

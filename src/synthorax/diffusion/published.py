@@ -36,7 +36,7 @@ class Published(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    layout: Literal["stable-diffusion", "radedit", "chexgen"]
+    layout: Literal["stable-diffusion", "radedit", "chexgen", "medvae"]
     licence: str
     parts: dict[str, Part]
     card: dict[str, Any]
