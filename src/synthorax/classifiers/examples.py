@@ -1,4 +1,4 @@
-"""Films with their labels: the studies' manifest and the concept table, joined."""
+"""Films with their labels: the studies' manifest and the concept table, joined; or whom and how the manifest says they show."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from synthorax.classifiers.groups import group_columns
 from synthorax.concepts import label_column, read_concepts
 from synthorax.errors import InputError, unknown_choice
 from synthorax.studies import read_manifest, split_by_patient
 
-OUTPUTS = ("labels", "concepts")
+OUTPUTS = ("labels", "concepts", "groups")
 
 
 @dataclass(frozen=True)
@@ -56,23 +57,49 @@ class Examples:
         return len(self.paths)
 
 
-def read_examples(studies: Path | str, concepts: Path | str, outputs: str = "labels") -> Examples:
+def read_examples(studies: Path | str, concepts: Path | str | None, outputs: str = "labels") -> Examples:
     """Join a manifest with its concept table; films without a row there are refused.
 
     Args:
         studies: studies.parquet. Its ``split`` is kept where every film has one; otherwise patients are split
             80/10/10 into train, validation and test, stratified by the outputs; the split does not depend on
             any training's seed, so that seeds and backbones are compared on the same patients.
-        concepts: concepts.parquet of the same studies.
-        outputs: ``labels`` (without No Relevant Finding, which is the absence of the others) or ``concepts``
-            (without unremarkable).
+        concepts: concepts.parquet of the same studies; not read for ``groups``.
+        outputs: ``labels`` (without No Relevant Finding, which is the absence of the others), ``concepts``
+            (without unremarkable), or ``groups``: sex, age group and view, see
+            :func:`~.groups.group_columns`.
 
     Raises:
-        InputError: a table is missing or wrong, they do not belong together, or ``outputs`` is neither.
+        InputError: a table is missing or wrong, they do not belong together, or ``outputs`` is none of these.
     """
     if outputs not in OUTPUTS:
         raise unknown_choice("outputs", outputs, OUTPUTS)
     films = read_manifest(studies)
+    if outputs == "groups":
+        found = group_columns(films)
+        if not found.width:
+            raise InputError(f"{studies} tells no two groups apart by sex, age or view_position; nothing can be learned of them.")  # fmt: skip
+        names, columns, joined = found.columns, found.columns, films.hstack(found)
+    else:
+        names, columns, joined = _with_concepts(films, studies, concepts, outputs)
+    if joined["split"].null_count():
+        joined = split_by_patient(joined, columns)
+    return Examples(
+        labels=tuple(names),
+        paths=tuple(joined["file_name"]),
+        targets=joined.select(pl.col(columns).cast(pl.Float32)).to_numpy(),
+        image_ids=tuple(joined["image_id"]),
+        patient_ids=tuple(joined["patient_id"]),
+        splits=tuple(joined["split"]),
+    )
+
+
+def _with_concepts(
+    films: pl.DataFrame, studies: Path | str, concepts: Path | str | None, outputs: str
+) -> tuple[Sequence[str], list[str], pl.DataFrame]:
+    """Names of the outputs, their columns, and the films with these."""
+    if concepts is None:
+        raise InputError(f"{outputs} stand in a concept table; give --concepts with the concepts.parquet of {studies}.")  # fmt: skip
     table, vocabulary = read_concepts(concepts)
     names = vocabulary.pathology_labels if outputs == "labels" else vocabulary.pathologies
     columns = [label_column(name) for name in names] if outputs == "labels" else list(names)
@@ -86,13 +113,4 @@ def read_examples(studies: Path | str, concepts: Path | str, outputs: str = "lab
             f"{absent.height} of {films.height} films of {studies} have no row in {concepts}, e.g. {key} "
             f"{absent[key][0]!r}. Annotate these studies again."
         )
-    if joined["split"].null_count():
-        joined = split_by_patient(joined, columns)
-    return Examples(
-        labels=tuple(names),
-        paths=tuple(joined["file_name"]),
-        targets=joined.select(pl.col(columns).cast(pl.Float32)).to_numpy(),
-        image_ids=tuple(joined["image_id"]),
-        patient_ids=tuple(joined["patient_id"]),
-        splits=tuple(joined["split"]),
-    )
+    return names, columns, joined

@@ -19,16 +19,13 @@ import numpy as np
 import polars as pl
 
 from synthorax.classifiers import metrics
+from synthorax.classifiers.groups import UNKNOWN
 from synthorax.classifiers.statistics import N_RESAMPLES, Replicates, bootstrap
 from synthorax.errors import InputError
 from synthorax.seeds import generator
 
-#: ChexGen's age groups in years, and those below.
-AGES = ((18, "up to 18"), (40, "19-40"), (65, "41-65"))
-OLDEST, UNKNOWN = "over 65", "unknown"
 #: The one 'label' of figures of whole films.
 WHOLE = ("film",)
-AXES = ("sex", "age_group", "race", "view_position", "site")
 #: A figure that rests on fewer patients is not given.
 LEAST_PATIENTS = 20
 N_PERMUTATIONS = 200
@@ -64,16 +61,6 @@ class Fairness:
 
     groups: pl.DataFrame
     gaps: pl.DataFrame
-
-
-def groups_of(manifest: pl.DataFrame) -> pl.DataFrame:
-    """``image_id`` and each of :data:`AXES` of a manifest's films; ``site`` is its column of that name, else ``source``."""
-    age = pl.when(pl.col("age").is_null()).then(pl.lit(UNKNOWN))
-    for years, name in AGES:
-        age = age.when(pl.col("age").floor() <= years).then(pl.lit(name))
-    site = pl.col("site" if "site" in manifest.columns else "source").cast(pl.String)
-    axes = manifest.with_columns(age_group=age.otherwise(pl.lit(OLDEST)), site=site)
-    return axes.select("image_id", pl.col(AXES).fill_null(UNKNOWN))
 
 
 def fairness(

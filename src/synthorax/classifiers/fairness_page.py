@@ -9,7 +9,8 @@ import polars as pl
 
 from synthorax import __version__
 from synthorax.classifiers.evaluation import N_RESAMPLES
-from synthorax.classifiers.fairness import LEAST_PATIENTS, N_PERMUTATIONS, Fairness, fairness, groups_of
+from synthorax.classifiers.fairness import LEAST_PATIENTS, N_PERMUTATIONS, Fairness, fairness
+from synthorax.classifiers.groups import groups_of
 from synthorax.classifiers.held_out import held_out
 from synthorax.files import atomic
 from synthorax.studies import read_manifest

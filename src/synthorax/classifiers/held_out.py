@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from synthorax.classifiers.examples import Examples, read_examples
+from synthorax.classifiers.examples import OUTPUTS, Examples, read_examples
 from synthorax.classifiers.metrics import threshold_at_specificity, thresholds_of
 from synthorax.classifiers.models import TestedModel, load_tested
 from synthorax.errors import InputError
@@ -62,7 +62,7 @@ class HeldOut:
 def held_out(
     models: Sequence[Path | str],
     studies: Path | str,
-    concepts: Path | str,
+    concepts: Path | str | None,
     *,
     names: Sequence[str] | None = None,
     tune: bool = False,
@@ -139,16 +139,17 @@ def _seen(where: Path | str, films: Examples, has_splits: bool, tune: bool) -> t
 
 
 def _read_for(
-    model: TestedModel, studies: Path | str, concepts: Path | str
+    model: TestedModel, studies: Path | str, concepts: Path | str | None
 ) -> tuple[Examples, tuple[str, ...]]:
     """The films with the model's outputs as targets, in its order, and those outputs' names in the model."""
     if model.labels is None:
         raise InputError(f"{model.name} does not name its outputs; name them in order, e.g. --names Pneumonia,Cardiomegaly.")  # fmt: skip
-    found = [_matched(read_examples(studies, concepts, kind), model.labels) for kind in ("labels", "concepts")]  # fmt: skip
+    kinds = ("groups",) if any(":" in name for name in model.labels) else OUTPUTS[:2]
+    found = [_matched(read_examples(studies, concepts, kind), model.labels) for kind in kinds]
     examples, outputs = max(found, key=lambda pair: len(pair[1]))
     if not outputs:
         raise InputError(
-            f"{model.name} gives {', '.join(model.labels)}; {concepts} has none of them. Annotate with the vocabulary "
+            f"{model.name} gives {', '.join(model.labels)}; {concepts or studies} has none of them. Annotate with the vocabulary "
             "that it was trained with, or name its outputs by --names."
         )
     return examples, outputs

@@ -30,7 +30,7 @@ CALIBRATION = ("entropy", "ece", "ece_equal_mass", "brier")
 def train_on_studies(
     config: TrainingConfig,
     studies: Path | str,
-    concepts: Path | str,
+    concepts: Path | str | None,
     out: Path | str,
     *,
     outputs: str = "labels",
@@ -79,7 +79,7 @@ def train_on_studies(
 def evaluate_on_studies(
     where: Path | str,
     studies: Path | str,
-    concepts: Path | str,
+    concepts: Path | str | None,
     out: Path | str,
     *,
     against: Path | str | None = None,

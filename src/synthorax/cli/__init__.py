@@ -45,6 +45,7 @@ COMMANDS = {
         "evaluate segmentation": "overlap:segmentation",
         "evaluate detection": "overlap:detection",
         "evaluate judge": "judges:evaluate_judge",
+        "bias": "bias:app",
         "stress": "stress:app",
         "recipes": "recipes:app",
         "readers": "readers:app",

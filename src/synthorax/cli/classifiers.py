@@ -9,6 +9,12 @@ app = typer.Typer(no_args_is_help=True, help="Measure a model, with intervals by
 
 Studies = Annotated[Path, typer.Option(help="The films: a studies.parquet.")]
 Concepts = Annotated[Path, typer.Option(help="Their labels: the concepts.parquet of the same studies.")]
+MaybeConcepts = Annotated[
+    Path | None,
+    typer.Option(
+        "--concepts", help="Their labels: the concepts.parquet of the same studies; groups need none."
+    ),
+]
 Device = Annotated[str, typer.Option(help="torch device: cpu, cuda, cuda:1, mps.")]
 Model = Annotated[
     str,
@@ -30,9 +36,14 @@ def evaluate() -> None:
 def train_classifier(
     config: Annotated[Path, typer.Argument(help="YAML with what differs from the defaults; may be empty.")],
     studies: Studies,
-    concepts: Concepts,
     out: Annotated[Path, typer.Option(help="Folder of the classifier; the same command resumes there.")],
-    outputs: Annotated[str, typer.Option(help="What it reads from films: labels or concepts.")] = "labels",
+    concepts: MaybeConcepts = None,
+    outputs: Annotated[
+        str,
+        typer.Option(
+            help="What it reads from films: labels, concepts, or groups (the manifest's sex, age group, view)."
+        ),
+    ] = "labels",
     start: Annotated[
         Path | None, typer.Option(help="Go on from this classifier's weights instead (fine-tuning).")
     ] = None,
@@ -93,8 +104,8 @@ def train_classifier(
 def evaluate_classifier(
     classifier: Model,
     studies: Studies,
-    concepts: Concepts,
     out: Annotated[Path, typer.Option(help="Folder for predictions, metrics and reliability diagrams.")],
+    concepts: MaybeConcepts = None,
     against: Annotated[
         str | None, typer.Option(help="Another model of the same labels, compared on the same films.")
     ] = None,

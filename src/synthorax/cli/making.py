@@ -122,6 +122,19 @@ def generate(
         bool,
         typer.Option("--vary", help="Turn, scale and move each annotation a little, by the film's seed."),
     ] = False,
+    judge: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A classifier (folder, xrv:NAME, .onnx, module:name) that must read what the table asks for: its outputs sex:F, "
+            "age_group:19-40, view_position:PA, race:White against sex, age, view_position, race, all others against "
+            "labels_after; repeat for more."
+        ),
+    ] = None,
+    budget: Annotated[int, typer.Option(min=1, help="With --judge: tries a film, each from a new seed.")] = 4,
+    domain: Annotated[
+        str | None,
+        typer.Option(help="real or simulated: the model's word for that kind of film before each prompt."),
+    ] = None,
     guidance_scale: Guidance = None,
     num_inference_steps: Steps = None,
     sampler: Sampler = None,
@@ -136,7 +149,11 @@ def generate(
     dry_run: DryRun = False,
     strict: Strict = False,
 ) -> None:
-    """Make whole films from prompts, masks and boxes: OUT/synthetic with its metadata.parquet, and coco.json with --control."""
+    """Make whole films from prompts, masks and boxes: OUT/synthetic with its metadata.parquet, and coco.json with --control.
+
+    With --judge films that do not show what was asked are made again; OUT/judged.json says by group how many pass, and
+    which remain.
+    """
     from synthorax.runs.plan_edits import generate_films, read_prompts
 
     given = {"guidance_scale": guidance_scale, "num_inference_steps": num_inference_steps, "sampler": sampler}
@@ -147,6 +164,7 @@ def generate(
         from synthorax.runs.making import FilmSettings
 
         rows, loaded = len(means.shard.of(read_prompts(prompts, limit))), means.load_model()
+        rows *= budget if judge else 1  # at most
         settings = FilmSettings(**{**loaded.sample_settings, **given})
         if control is not None:
             import numpy as np
@@ -157,7 +175,9 @@ def generate(
             loaded = with_control(loaded, control).annotated(blank)
         typer.echo(estimate_films(rows, loaded, settings, means.batch_size))
         return
-    _tell(generate_films(prompts, out, given, seed, means, control, vary), strict)
+    _tell(
+        generate_films(prompts, out, given, seed, means, control, vary, judge or (), budget, domain), strict
+    )
 
 
 def means_of(

@@ -159,6 +159,7 @@ def make_films(
     settings: FilmSettings,
     batch_size: int = BATCH,
     batches: Batches | None = None,
+    dataset: str = "synthetic",
 ) -> Iterator[dict]:
     """Whole films from the jobs' prompts and seeds (CoRPA), and annotations where all jobs have one (ChexGen); rows as
     from :func:`make_edits`."""
@@ -172,7 +173,7 @@ def make_films(
     is_annotated = any(job.annotation for job in jobs)
     items = _items(jobs, stage, model, settings, "annotation-to-image" if is_annotated else "text-to-image")
     making = Drawing(read, draw_films, model)
-    return make_items(run, stage, items, making, batch_size=batch_size, batches=batches)
+    return make_items(run, stage, items, making, dataset, batch_size, batches)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from synthorax.files import atomic
 from synthorax.progress import track
 from synthorax.runs.folder import RunFolder, read_config
 from synthorax.runs.items import summary, write_dataset
+from synthorax.runs.judged import TRIES, write_judged
 
 
 def merge(path: Path) -> str:
@@ -44,13 +45,14 @@ def merge(path: Path) -> str:
             )
     run = RunFolder.open(path, {key: value for key, value in first.items() if key != "shard"})
     for shard in opened:
-        _link_files(shard.synthetic, run.synthetic)
+        for dataset in (shard.synthetic, shard.path / TRIES):
+            _link_files(dataset, run.path / dataset.name)
         shard.close()
     for index, folder in enumerate(shards, start=1):
         run.ledger.take(folder / "ledger.sqlite", index, len(shards))
-    stages = list(run.ledger.counts())
-    for stage in stages:
+    for stage in run.ledger.counts().keys() - {TRIES}:
         write_dataset(run, stage)
+    write_judged(run)
     rejected = [pl.read_csv(file, infer_schema=False) for folder in shards if (file := folder / "rejected.csv").is_file()]  # fmt: skip
     if rejected:
         with atomic(path / "rejected.csv") as temporary:

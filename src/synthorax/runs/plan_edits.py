@@ -1,6 +1,6 @@
 """A plan's edits, and whole films from prompts: the two steps of the main job that make images, on their own."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from synthorax.concepts import Vocabulary
 from synthorax.dataset import METADATA, read_png
 from synthorax.diffusion.control import classes_of, read_card, with_control
 from synthorax.diffusion.sampling import SAMPLERS
 from synthorax.errors import InputError, unknown_choice
 from synthorax.files import atomic, sha256_of
+from synthorax.generation.obedience import Asked, Judge, asked_of
 from synthorax.perturbations import PLAN
 from synthorax.runs.annotated_films import read_asked, read_coco, varied, write_pictures, write_tables
 from synthorax.runs.folder import RunFolder
@@ -22,11 +24,13 @@ from synthorax.runs.making import EditSettings, FilmSettings, Job, make_edits, m
 from synthorax.runs.means import DEFAULT, Means
 from synthorax.runs.own_films import SIZE, source_films
 from synthorax.runs.plan_masks import write_masks
+from synthorax.runs.regenerating import make_until_passed
 from synthorax.seeds import derive_seed
 from synthorax.studies import read_manifest
 from synthorax.studies.tables import read_table
 
 EDITS, FILMS = "edits", "films"
+DOMAINS = ("real", "simulated")
 #: Columns of a table of prompts that go into the films' metadata, where they have the metadata's types.
 CARRIED = ("study_id", "patient_id", "source_image_id", "concepts_before", "concepts_after", "concepts_unknown",
            "labels_after", "perturbation_type")  # fmt: skip
@@ -115,16 +119,22 @@ def generate_films(
     means: Means = DEFAULT,
     control: Path | None = None,
     is_varied: bool = False,
+    judges: Sequence[str] = (),
+    budget: int = 4,
+    domain: str | None = None,
 ) -> Done:
     """Make a whole film of each line of a text file, or of each row's ``prompt`` of a CSV or Parquet file; resumable.
 
     ``given`` holds what differs from the model's own ``sample_settings``. ``control`` is a ControlNet's folder: the films
     follow the file's masks and boxes, see :mod:`synthorax.runs.annotated_films`; with ``is_varied`` each turned, scaled
-    and moved a little.
+    and moved a little. ``judges`` are classifiers that must read from a film what its row asks for; one that fails is made
+    again, ``budget`` tries in all, see :mod:`synthorax.runs.regenerating`. ``domain`` is ``real`` or ``simulated``: the
+    model's words for that kind of film stand before each prompt, and alone are what guidance pushes away from.
 
     Raises:
-        InputError: no prompts there, no annotations with ``control``, or an unknown sampler.
-        ModelError: no ControlNet there, or one of another model.
+        InputError: no prompts there, no annotations with ``control``, an unknown sampler or domain, or judges that read
+            nothing that is asked for.
+        ModelError: no ControlNet there, or one of another model; no judge there.
     """
     if control is not None and (means.ray is not None or means.shard.n > 1):
         raise InputError(
@@ -134,21 +144,47 @@ def generate_films(
         raise InputError("--vary changes annotations; give --control with a ControlNet's folder.")
     if control is None and prompts.suffix == ".json":
         raise InputError(f"{prompts} asks for masks or boxes; give --control with a ControlNet's folder.")
+    if domain not in (None, *DOMAINS):
+        raise unknown_choice("domain", str(domain), DOMAINS)
     asked = read_prompt_rows(prompts, means.limit)
     texts = [text for text, _ in asked]
+    panel = [Judge.load(where, means.device) for where in judges]
     with means.at_work() as (model, batches):
         settings = FilmSettings(**{**model.sample_settings, **(given or {})})
         if settings.sampler not in SAMPLERS:
             raise unknown_choice("sampler", settings.sampler, SAMPLERS)
+        word = "" if domain is None else model.domain(domain == "simulated")
         jobs = [
-            Job(f"film-{i:06d}", text, "", derive_seed(seed, "film", i), row)
+            Job(f"film-{i:06d}", text, "", derive_seed(seed, "film", i), row, domain=word)
             for i, (text, row) in enumerate(asked)
         ]
         config = {"kind": "generate", "prompts": texts, "seed": seed, "settings": asdict(settings),
                   "model_sha256": model.model_sha256}  # fmt: skip
+        if domain is not None:
+            config |= {"domain": word}
+        wanted: dict[str, Asked] = {}
+        if panel:
+            wanted = {
+                job.edit_id: one for job, one in zip(jobs, read_wanted(prompts, means.limit), strict=True)
+            }
+            identity = sha256(repr(list(wanted.values())).encode()).hexdigest()
+            config |= {
+                "judges": [judge.identity for judge in panel],
+                "budget": budget,
+                "asked_sha256": identity,
+            }
+
+        def make(run: RunFolder, jobs: Sequence[Job]) -> None:
+            if panel:
+                make_until_passed(
+                    run, FILMS, jobs, wanted, panel, budget, model, settings, means.batch_size, batches
+                )
+            else:
+                make_films(run, FILMS, jobs, model, settings, means.batch_size, batches)
+
         if control is None:
             run = _open(out, means, config)
-            make_films(run, FILMS, means.shard.of(jobs), model, settings, means.batch_size, batches)
+            make(run, means.shard.of(jobs))
             return _finish(run, FILMS)
         model, colours = with_control(model, control), classes_of(read_card(control))
         places = read_asked(prompts, len(jobs), colours, model.image_size)
@@ -161,8 +197,8 @@ def generate_films(
             replace(job, annotation=write_pictures(run, job.edit_id, one))
             for job, one in zip(jobs, places, strict=True)
         ]
-        rows = make_films(run, FILMS, jobs, model, settings, means.batch_size, batches)
-        names = {row["file_name"] for row in rows}
+        make(run, jobs)
+        names = {row["file_name"] for row in run.ledger.rows(FILMS)}
         films = [
             (f"{FILMS}-{job.edit_id}", f"{FILMS}/{job.edit_id}.png", one)
             for job, one in zip(jobs, places, strict=True)
@@ -199,6 +235,24 @@ def read_plan(plan: Path, limit: int | None = None) -> pl.DataFrame:
     if missing:
         raise InputError(f"{plan} has no column {missing[0]!r}; make it with 'synthorax perturb'.")
     return edits.head(limit) if limit else edits
+
+
+def read_wanted(prompts: Path, limit: int | None = None) -> list[Asked]:
+    """What a table asks to see on each film, for the judges; rows as :func:`read_prompt_rows` has them.
+
+    Raises:
+        InputError: a file without columns, or an age that is no number.
+    """
+    if prompts.suffix in (".txt", ".json"):
+        raise InputError(
+            f"{prompts} says in words alone what is asked for; with --judge give a table with columns sex, age, "
+            "view_position, race or labels_after, as 'synthorax cohort' writes it."
+        )
+    said = read_table(prompts).drop_nulls("prompt")
+    try:
+        return asked_of(said.head(limit) if limit else said, Vocabulary.load().no_finding_label)
+    except pl.exceptions.PolarsError as error:
+        raise InputError(f"{prompts}: column age holds something else than years ({str(error).splitlines()[0]}); correct it.") from error  # fmt: skip
 
 
 def read_prompts(prompts: Path, limit: int | None = None) -> list[str]:

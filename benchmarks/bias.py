@@ -1,0 +1,159 @@
+"""Does a synthetic cohort show a bias that was put in on purpose, and does filling groups take it out? On virtual patients.
+
+    python benchmarks/bias.py --cohort COHORT [--cohort COHORT ...] --out runs/bias [--steps 10] [--epochs 25]
+
+COHORT is a folder of ``phantom sample``. Patients are split 50 / 10 / 40; from the training films **all women with an
+effusion or a pneumothorax are taken out**, so that a classifier may learn that women have none. Truth is the classifier on the test
+patients, whom nothing has seen. The embedded model makes a twin of each test film (findings, sides, sex, age, view in the
+prompt) and the films that sex and label combinations of the biased set lack (``synthorax bias fill --by sex``). *Before*:
+trained on the biased set, *after*: on it and the fill. F1 is weighted over labels; intervals by bootstrap over patients, the
+difference paired. Sensitivity for what was starved is beside it, women and men. Everything is simulated, one anatomy.
+``bias.md`` and ``bias.json`` hold it all; the same command goes on where it was stopped.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import torch
+from scipy.stats import pearsonr
+
+from synthorax.classifiers import Classifier, TrainingConfig, train
+from synthorax.classifiers.examples import Examples, read_examples
+from synthorax.classifiers.group_f1 import crossed, group_f1
+from synthorax.classifiers.groups import groups_of
+from synthorax.classifiers.statistics import bootstrap
+from synthorax.classifiers.twins import bias_on_studies
+from synthorax.concepts import Vocabulary, annotate_studies, write_concepts
+from synthorax.dataset import read_metadata
+from synthorax.files import atomic
+from synthorax.generation.matching import filling, matched
+from synthorax.runs.means import Means
+from synthorax.runs.plan_edits import generate_films
+from synthorax.studies import read_manifest, split_by_patient, write_manifest
+
+STARVED, SEX, SIDE, LEAST = ("Pleural Effusion", "Pneumothorax"), "F", 96, 10
+SPLITS = {"train": 0.5, "validation": 0.1, "test": 0.4}
+
+
+def biased(cohorts: list[Path], out: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The manifest with its splits and without starved training films, and its concept table; written too."""
+    films = pl.concat([read_manifest(folder / "studies.parquet") for folder in cohorts])
+    films = split_by_patient(films.drop("split"), ["labels_present"], SPLITS)
+    is_starved = pl.col("labels_present").list.set_intersection(list(STARVED)).list.len() > 0
+    films = films.filter(~((pl.col("split") == "train") & (pl.col("sex") == SEX) & is_starved))
+    words = Vocabulary.load()
+    table = annotate_studies(films, words)
+    write_manifest(films, out / "studies.parquet")
+    write_concepts(table, out / "concepts.parquet", words)
+    return films, table
+
+
+def made(table: pl.DataFrame, out: Path, name: str, given: dict) -> Path:
+    """The run of a table of prompts."""
+    path = out / f"{name}.parquet"
+    with atomic(path) as temporary:
+        table.write_parquet(temporary)
+    generate_films(path, out / name, given, 0, Means(), domain="simulated")
+    return out / name
+
+
+def taught(examples: Examples, more: tuple[list[str], np.ndarray], out: Path, epochs: int) -> Classifier:
+    """A classifier on the training films and some more."""
+    fitted, tuned = examples.split("train"), examples.split("validation")
+    config = TrainingConfig(image_size_px=SIDE, epochs=epochs, precision="fp32")
+    return train(
+        config, [*fitted.paths, *more[0]], np.concatenate([fitted.targets, more[1]]), examples.labels,
+        validation=(tuned.paths, tuned.targets), out=out, note="biased on purpose; virtual patients",
+    )  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--cohort", type=Path, action="append", required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--guidance", type=float, default=2.0)
+    parser.add_argument("--epochs", type=int, default=25)
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    out, given = asked.out, {"guidance_scale": asked.guidance, "num_inference_steps": asked.steps}
+    films, table = biased(asked.cohort, out)
+    words = Vocabulary.load()
+    examples = read_examples(out / "studies.parquet", out / "concepts.parquet")
+    none = ([], np.zeros((0, len(examples.labels)), np.float32))
+    before = taught(examples, none, out / "before", asked.epochs)
+    fitted = films.filter(split="train")
+    fill = filling(fitted, table.filter(pl.col("image_id").is_in(fitted["image_id"].to_list())), words, by=["sex"])  # fmt: skip
+    added = read_metadata(made(fill, out, "fill", given) / "synthetic")
+    targets = np.array([[label in said for label in examples.labels] for said in added["labels_after"]], np.float32)  # fmt: skip
+    paths = [str(out / "fill" / "synthetic" / name) for name in added["file_name"]]
+    after = taught(examples, (paths, targets), out / "after", asked.epochs)
+    tested = films.filter(split="test")
+    twins = made(matched(tested, table.filter(pl.col("image_id").is_in(tested["image_id"].to_list())), words), out, "twins", given)  # fmt: skip
+    found = {
+        name: bias_on_studies(
+            out / name, out / "studies.parquet", out / "concepts.parquet", twins, out / f"{name}-bias", least_patients=LEAST
+        )
+        for name in ("before", "after")
+    }  # fmt: skip
+    lines = [f"{fitted.height} training films ({fitted.filter(sex=SEX).height} of women), {fill.height} filled in, {tested.height} test films, each with a twin.\n"]  # fmt: skip
+    lines += correlations(found, out)
+    lines += gaps(examples.split("test"), tested, {"before": before, "after": after})
+    with atomic(out / "bias.md") as temporary:
+        temporary.write_text("\n".join(lines) + "\n")
+    with atomic(out / "bias.json") as temporary:
+        temporary.write_text(json.dumps(found, indent=1) + "\n")
+    print("\n".join(lines))
+
+
+def correlations(found: dict, out: Path) -> list[str]:
+    """r of the groups' F1 between test films and twins, by axis; and over all labels' F1 pooled from groups.csv."""
+    lines = [
+        "| model | groups | n | r [95 %] | p | worst on films | worst on twins |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for name, result in found.items():
+        for axis in result["axes"]:
+            r, worst = axis["agreement"], [f"{axis[kind]['worst_group']} {axis[kind]['worst']['estimate']:.2f}" for kind in ("films", "twins")]  # fmt: skip
+            figure = "- | -" if r is None else f"{r['r']:.2f} [{r['ci_low']:.2f}, {r['ci_high']:.2f}] | {r['p_value']:.3f}"  # fmt: skip
+            lines.append(
+                f"| {name} | {axis['axis']} | {r['n_groups'] if r else 2} | {figure} | {' | '.join(worst)} |"
+            )
+        table = pl.read_csv(out / f"{name}-bias" / "groups.csv")
+        r, p = pearsonr(table["films"], table["twins"])
+        lines.append(f"| {name} | all of these, overlapping | {table.height} | {r:.2f} | {p:.3f} | | |")
+    return lines
+
+
+def gaps(examples: Examples, tested: pl.DataFrame, models: dict[str, Classifier]) -> list[str]:
+    """Worst group and gap before and after on the test films, and what the starved labels' sensitivity does."""
+    groups = groups_of(tested).to_dict(as_series=False)
+    p = {name: model.predict(list(examples.paths)) for name, model in models.items()}
+    lines = ["", "| on test films | before | after | after - before [95 %] |", "| --- | --- | --- | --- |"]
+    for axes in (["sex"], ["sex", "age_group"]):
+        figures = {
+            name: group_f1(examples.targets, p[name], model.thresholds, examples.patient_ids, crossed(groups, axes), least_patients=LEAST).figures
+            for name, model in models.items()
+        }  # fmt: skip
+        for said, function in (("worst F1", lambda v: np.nanmin(v, -1)), ("gap", lambda v: np.nanmax(v, -1) - np.nanmin(v, -1))):  # fmt: skip
+            one, two = (figures[name].map(function) for name in ("before", "after"))
+            lines.append(f"| {said}, {' x '.join(axes)} | {one.interval()} | {two.interval()} | {two.minus(one).difference()} |")  # fmt: skip
+    for sex in ("F", "M"):
+        rows = np.array([[one == sex] for one in tested["sex"]])
+        for label in STARVED:
+            k = examples.labels.index(label)
+            here = rows[:, 0] & (examples.targets[:, k] == 1)
+            figures = {
+                name: bootstrap(lambda w, hit=(p[name][:, k] >= model.thresholds[k]) * here, here=here: (w @ hit) / (w @ here), examples.patient_ids)
+                for name, model in models.items()
+            }  # fmt: skip
+            one, two = figures["before"], figures["after"]
+            lines.append(f"| sensitivity, {label}, {sex} ({here.sum()}) | {one.interval()} | {two.interval()} | {two.minus(one).difference()} |")  # fmt: skip
+    return lines
+
+
+if __name__ == "__main__":
+    main()
