@@ -35,7 +35,7 @@ class DetectorConfig(FittingConfig):
         network: of :data:`NETWORKS`.
         image_size_px: side of the input.
         flip: half of the films are mirrored; leave it off where sides are told apart.
-        regions_per_film: candidates that the box head learns from, torchvision's 512; most of the work on a CPU.
+        regions_per_film: candidates that the box head learns from (torchvision has 512); most of the work on a CPU.
         steps: so many steps instead of epochs, as detection recipes say it; None leaves the epochs.
     """
 
@@ -43,7 +43,7 @@ class DetectorConfig(FittingConfig):
     network: str = "mobilenet"
     image_size_px: int = 320
     flip: bool = True
-    regions_per_film: int = 512
+    regions_per_film: int = 128
     steps: int | None = None
 
 
