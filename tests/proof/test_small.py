@@ -92,6 +92,8 @@ def test_what_is_refused(small, tmp_path, capsys):
     words = ["recipes", "run", "chexgen-segment", "--scale", "tiny", "--out", str(tmp_path), "--studies", str(inputs / "studies.parquet"), "--synthetic", str(inputs / "annotated" / "synthetic")]  # fmt: skip
     assert run(words) == 2
     assert "chexgen-segment needs --studies, --annotations and --synthetic" in capsys.readouterr().err
+    assert run([*words, "--dry-run"]) == 2
+    assert "--dry-run knows classifiers' recipes alone" in capsys.readouterr().err
     marks = ["--annotations", str(inputs / "annotations" / "internal")]
     assert run([*words, *marks, "--set", "films.external_sites=[Mars]"]) == 2
     assert "films.external_sites names 'Mars'; the manifest's sites are clinic, public" in capsys.readouterr().err  # fmt: skip

@@ -91,7 +91,10 @@ def run(
         raise InputError(f"{name} makes its own films; leave films and --dry-run out.")
     if dry_run:
         from synthorax.proof.running import estimate_recipe
+        from synthorax.proof.trainings import PROTOCOLS
 
+        if recipe.protocol not in PROTOCOLS:
+            raise InputError(f"--dry-run knows classifiers' recipes alone; {name} trains another kind of model.")
         if studies is None or concepts is None:
             raise InputError(
                 "--dry-run needs --studies, --concepts and --synthetic: it reads them, and trains nothing."

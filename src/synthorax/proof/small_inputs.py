@@ -79,7 +79,7 @@ def make_control(recipe: Recipe, folder: Path, device: str) -> Path:
 
     asked = recipe.values("control")
     config = read_recipe(asked["recipe"], ControlConfig).model_copy(
-        update={"steps": asked["steps"], "batch_size": asked["batch_size"]}
+        update={"steps": asked["steps"], "batch_size": asked["batch_size"], "preview_every": 0}
     )
     out = folder / "control"
     if not (out / "control" / "card.json").is_file():
