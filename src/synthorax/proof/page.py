@@ -69,11 +69,7 @@ def notes(cohort: FilmSets, comparisons: pl.DataFrame, n_resamples: int, recipe:
     said = []
     if cohort.is_simulated:
         said.append("Virtual patients, one anatomy: nothing here supports a claim about clinical accuracy.")
-    changed = [
-        f"{section}.{key}" for section, key, value in recipe.rows() if value.source in ("--set", "scale tiny")
-    ]
-    if changed:
-        said.append(f"Values that are not the recipe's own: {', '.join(changed)}.")
+    said += changed_values(recipe)
     n = comparisons.height
     for metric in metrics_of(comparisons):
         frame = comparisons.filter(metric=metric)
@@ -140,6 +136,14 @@ def _with_labels(vectors: Sequence[ConceptVector], cohort: Cohort) -> pl.DataFra
     whole = [v if v.present or v.unknown else ConceptVector(normal) for v in vectors]
     ids = pl.Series("study_id", map(str, range(len(whole))), dtype=pl.String)
     return pl.concat([ids.to_frame(), concept_columns(whole, cohort.vocabulary)], how="horizontal")
+
+
+def changed_values(recipe: Recipe) -> list[str]:
+    """What was set otherwise than the recipe says, as a sentence."""
+    changed = [
+        f"{section}.{key}" for section, key, value in recipe.rows() if value.source in ("--set", "scale tiny")
+    ]
+    return [f"Values that are not the recipe's own: {', '.join(changed)}."] if changed else []
 
 
 def drawn_differences(comparisons: pl.DataFrame) -> list[tuple[str, str, str, str, list]]:

@@ -24,6 +24,8 @@ from synthorax.runs.folder import RunFolder
 from synthorax.studies import read_manifest
 
 STAGES = "stages.json"
+#: Below so many a bootstrap's intervals are too narrow.
+FEW_PATIENTS = 20
 #: Recipe -> the synthetic films it takes, and the figures shown of it.
 PARTS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "chexgen-segment": ("annotated", ("positive_dice", "negative_dice")),
@@ -125,6 +127,9 @@ def notes(found: Mapping[str, pl.DataFrame]) -> list[str]:
         f"Of {n} differences by synthetic films {len(shown['better'])} are shown to be gains, {len(shown['worse'])} losses; "
         f"for {len(shown['no difference shown'])} no difference is shown. One in twenty intervals misses 0 by chance."
     )
+    fewest = min(frame["n_patients"].min() for frame in found.values())  # type: ignore[type-var]
+    if fewest < FEW_PATIENTS:
+        said.append(f"{fewest} patients are tested: intervals of so few are too narrow, and their verdicts mean nothing.")  # fmt: skip
     for verdict, word in (("better", "Gains"), ("worse", "Losses")):
         if shown[verdict]:
             said.append(f"{word}: {'; '.join(shown[verdict])}.")
