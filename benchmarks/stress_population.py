@@ -24,6 +24,7 @@ from stress_truth import COLOURS, METHODS, summary
 
 from synthorax.dataset import read_png, write_png
 from synthorax.diffusion import load_model
+from synthorax.downstream import SegmenterConfig, train_segmenter
 from synthorax.files import atomic
 from synthorax.phantom import Atlas, VirtualPatient
 from synthorax.phantom.findings import CONCEPTS
@@ -33,12 +34,10 @@ from synthorax.seeds import derive_seed, generator
 from synthorax.stress import (
     EMBEDDED_PROMPTS,
     POPULATION,
-    SegmenterConfig,
     TestedSegmenter,
     make_lungs_stressed,
     measure_population,
     read_lungs,
-    train_segmenter,
 )
 from synthorax.stress.population import edits_of, in_own_words, overlaps
 

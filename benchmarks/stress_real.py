@@ -33,16 +33,14 @@ from synthorax.classifiers import Classifier, TrainingConfig, train
 from synthorax.classifiers.models import TestedModel
 from synthorax.dataset import read_png, write_png
 from synthorax.diffusion import load_model
+from synthorax.downstream import Segmenter, SegmenterConfig, train_segmenter
 from synthorax.quality.pictures import outlined
 from synthorax.seeds import derive_seed, generator
 from synthorax.stress import (
     SHIFTS,
-    LungUNet,
-    SegmenterConfig,
     make_stressed,
     measure,
     read_films,
-    train_segmenter,
     write_page,
 )
 from synthorax.studies import import_studies, prepare, read_film
@@ -80,7 +78,7 @@ def lung_finder(films: np.ndarray, lungs: np.ndarray, out: Path):
             masks.append(moved[1] > 0.5)
     config = SegmenterConfig(image_size_px=128, epochs=8)
     train_segmenter(config, np.clip(seen, 0, 1).astype(np.float32), masks, out=out / "segmenter", note="V7 Labs' lungs of Hannover films")  # fmt: skip
-    return LungUNet.load(out / "segmenter")  # as a run that goes on has it, to the last bit
+    return Segmenter.load(out / "segmenter")  # as a run that goes on has it, to the last bit
 
 
 def lungs_in(probability: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ import synthorax
 
 SOURCE = Path(synthorax.__file__).parent
 ORDER = ["studies", "concepts", "coverage", "perturbations", "phantom", "classifiers", "quality", "diffusion"]
-ORDER += ["editing", "generation", "stress", "readers", "runs", "proof", "workbench", "cli"]
+ORDER += ["editing", "generation", "downstream", "stress", "readers", "runs", "proof", "workbench", "cli"]
 ROOMS = [room for room in ORDER if (SOURCE / room).is_dir()]
 HEAVY = {"torch", "torchvision", "diffusers", "transformers", "timm", "torchxrayvision", "sklearn", "skimage"}
 

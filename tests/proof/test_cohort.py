@@ -133,11 +133,12 @@ def test_smaller_draws_lie_within_larger_ones():
 
 
 def test_arms_of_the_protocols(cohort, monkeypatch):
-    def names(protocol):
-        return [t.name for t in PROTOCOLS[protocol](read_recipe(protocol), cohort, "densenet121", 0)]
+    def names(name):
+        recipe = read_recipe(name)
+        return [t.name for t in PROTOCOLS[recipe.protocol](recipe, cohort, "densenet121", 0)]
 
     assert names("cars-paper") == ["baseline", "CARS", "CoRPA"]
-    assert names("mix") == [
+    assert names("chexgen-classify") == [
         "real",
         "real + 1 x CARS",
         "real + 2 x CARS",
@@ -145,7 +146,8 @@ def test_arms_of_the_protocols(cohort, monkeypatch):
         "real + 2 x CoRPA",
     ]
     monkeypatch.setattr("synthorax.proof.trainings.has_weights", lambda name: True)
-    pretrain = PROTOCOLS["pretrain"](read_recipe("pretrain"), cohort, "densenet121", 0)
+    every = read_recipe("chexgen-pretrain").with_values({"films.multiples": None}, "--set")
+    pretrain = PROTOCOLS["pretrain"](every, cohort, "densenet121", 0)
     assert [t.name for t in pretrain][:7] == [
         "CARS alone", "CoRPA alone", "1 % from scratch", "1 % from ImageNet", "1 % after CARS", "1 % after CoRPA", "10 % from scratch",
     ]  # fmt: skip
@@ -155,6 +157,13 @@ def test_arms_of_the_protocols(cohort, monkeypatch):
         by_name["1 % after CARS"].against == "1 % from ImageNet"
         and by_name["1 % from ImageNet"].config.pretrained
     )
+    some = every.with_values(
+        {"films.multiples": [1, 2], "films.fractions": [1.0], "films.shots": [1]}, "--set"
+    )
+    starts = {t.name: t for t in PROTOCOLS["pretrain"](some, cohort, "densenet121", 0)}
+    assert [len(starts[f"{k} x CARS alone"].films) for k in (1, 2)] == [16, 32], "1x and 2x of 16 real films"
+    assert {*starts["1 x CARS alone"].films.image_ids} < {*starts["2 x CARS alone"].films.image_ids}
+    assert starts["1-shot after 2 x CARS"].start == "2 x CARS alone"
     monkeypatch.setattr("synthorax.proof.trainings.has_weights", lambda name: False)
     assert not [name for name in names("few-shot") if "ImageNet" in name]
     unseen = PROTOCOLS["unseen-sites"](read_recipe("unseen-sites"), cohort, "densenet121", 0)
@@ -166,7 +175,7 @@ def test_arms_of_the_protocols(cohort, monkeypatch):
 
 
 def test_too_few_synthetic_films_are_refused(cohort):
-    recipe = read_recipe("mix").with_values({"films.multiples": [0, 50]}, "--set")
+    recipe = read_recipe("chexgen-classify").with_values({"films.multiples": [0, 50]}, "--set")
     with pytest.raises(
         InputError, match=r"k = 50 needs 800 CARS films for 16 real ones; 36 may be trained on"
     ):

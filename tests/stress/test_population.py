@@ -9,19 +9,18 @@ import pytest
 
 from synthorax.cli import run
 from synthorax.dataset import metadata_frame, read_png, write_png
+from synthorax.downstream import SegmenterConfig, train_segmenter
 from synthorax.errors import InputError, ModelError, RunError
 from synthorax.seeds import generator
 from synthorax.stress import (
     EMBEDDED_PROMPTS,
     POPULATION,
-    SegmenterConfig,
     TestedSegmenter,
     load_segmenter,
     make_lungs_stressed,
     measure_population,
     overlap,
     read_lungs,
-    train_segmenter,
     write_population_page,
 )
 from synthorax.stress.population import edits_of, in_own_words
@@ -194,7 +193,7 @@ def test_a_unet_learns_lungs_and_comes_back_from_its_folder(lungs_path, tmp_path
     assert trained(wide).shape == (1, 64, 80) and trained(wide)[0, 20:44, 52:60].min() > 0.5
     with pytest.raises(RunError, match="trained with other settings or films"):
         train_segmenter(config, paths[:15], [truth] * 15, out=tmp_path / "unet")
-    with pytest.raises(InputError, match="15 films and 16 lung masks"):
+    with pytest.raises(InputError, match="15 films and 16 masks"):
         train_segmenter(config, paths[:15], [truth] * 16)
     with pytest.raises(ModelError, match=r"holds no segmenter: segmenter.json is missing"):
         load_segmenter(tmp_path)

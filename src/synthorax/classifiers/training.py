@@ -303,7 +303,7 @@ def _fit(network, config: TrainingConfig, pixels, targets, statistics, device, o
     ]
     optimizer = torch.optim.AdamW(groups, lr=config.learning_rate)
     checkpoint = None if out is None else Path(out) / CHECKPOINT
-    start, losses = _restore(checkpoint, network, optimizer, identity)
+    start, losses = restore_checkpoint(checkpoint, network, optimizer, identity)
     saved = time.monotonic()
     network.train()
     for step in track(range(start, n_steps), f"Training {config.backbone}", unit="steps"):
@@ -351,7 +351,7 @@ def save_checkpoint(path: Path, network, optimizer, step: int, losses: list[floa
         save_file(tensors, temporary, metadata=state)
 
 
-def _restore(path: Path | None, network, optimizer, identity: str) -> tuple[int, list[float]]:
+def restore_checkpoint(path: Path | None, network, optimizer, identity: str) -> tuple[int, list[float]]:
     """Load a checkpoint where there is one; returns the next step and the losses so far."""
     if path is None or not path.is_file():
         return 0, []

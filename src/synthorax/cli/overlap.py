@@ -32,7 +32,7 @@ def segmentation(
     films = dice_of_films(predictions, annotations, label, least_raters=least_raters)
     with atomic(out / "films.csv") as temporary:
         films.write_csv(temporary)
-    _tell(dice_figures(films, resamples, seed), out / "segmentation.json")
+    tell(dice_figures(films, resamples, seed), out / "segmentation.json")
 
 
 def detection(
@@ -51,10 +51,11 @@ def detection(
     found = detection_figures(
         read_detections(predictions, annotations), annotations, labels=chosen, rater=rater, n_resamples=resamples, seed=seed
     )  # fmt: skip
-    _tell({name: figure.interval() for name, figure in found.items()}, out / "detection.json")
+    tell({name: figure.interval() for name, figure in found.items()}, out / "detection.json")
 
 
-def _tell(figures: "Mapping[str, Interval | None]", path: Path) -> None:
+def tell(figures: "Mapping[str, Interval | None]", path: Path) -> None:
+    """Print figures with their intervals, and write them."""
     import json
     from dataclasses import asdict
 

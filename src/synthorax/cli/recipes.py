@@ -10,6 +10,8 @@ app = typer.Typer(no_args_is_help=True, help="The papers' training protocols, va
 Name = Annotated[
     str, typer.Argument(help="A recipe's name (see 'recipes list'), or a YAML file of that form.")
 ]
+#: The protocol that makes its own films and runs others.
+WHOLE = "chexgen-small"
 Scale = Annotated[str, typer.Option(help="full: the paper's values; tiny: for a test.")]
 
 
@@ -51,6 +53,12 @@ def run(
     out: Annotated[Path, typer.Option(help="Run folder; the same command over a killed run finishes it.")],
     studies: Annotated[Path | None, typer.Option(help="Real films: a studies.parquet.")] = None,
     concepts: Annotated[Path | None, typer.Option(help="Their labels: the concepts.parquet.")] = None,
+    annotations: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Instead of concepts, for segmentation and detection: a folder of 'studies annotations'; repeat."
+        ),
+    ] = None,
     synthetic: Annotated[
         list[str] | None,
         typer.Option(help="A dataset folder, or NAME=FOLDER to name its arm; repeat for more."),
@@ -69,18 +77,24 @@ def run(
 ) -> None:
     """Train every seed, backbone and arm of a protocol, and print its tables as HTML, CSV and LaTeX.
 
-    Without --studies, at --scale tiny, a few virtual patients and edits are made first.
+    Without --studies, at --scale tiny, a few virtual patients and edits are made first; chexgen-small makes all it needs.
     """
     from synthorax.errors import InputError
     from synthorax.proof import read_recipe, run_recipe
     from synthorax.proof.recipe import read_given
 
-    if studies is None and scale != "tiny":
+    is_whole = read_recipe(name).protocol == WHOLE
+    if studies is None and scale != "tiny" and not is_whole:
         raise InputError("--studies is missing; give --studies, --concepts and --synthetic, or --scale tiny.")
     recipe = read_recipe(name).at_scale(scale).with_values(read_given(given or []), "--set")
+    if is_whole and (dry_run or studies or concepts or annotations or synthetic):
+        raise InputError(f"{name} makes its own films; leave films and --dry-run out.")
     if dry_run:
         from synthorax.proof.running import estimate_recipe
+        from synthorax.proof.trainings import PROTOCOLS
 
+        if recipe.protocol not in PROTOCOLS:
+            raise InputError(f"--dry-run knows classifiers' recipes alone; {name} trains another kind of model.")
         if studies is None or concepts is None:
             raise InputError(
                 "--dry-run needs --studies, --concepts and --synthetic: it reads them, and trains nothing."
@@ -90,6 +104,7 @@ def run(
     options = {
         "--studies": [studies],
         "--concepts": [concepts],
+        "--annotations": annotations,
         "--synthetic": synthetic,
         "--set": given,
         "--reader": [reader],
@@ -101,9 +116,14 @@ def run(
         if value is not None
     ]
     command = " ".join(["synthorax recipes run", name, "--scale", scale, *said, "--out", str(out)])
+    if is_whole:
+        from synthorax.proof.small import run_small
+
+        typer.echo(run_small(recipe, out, device, command))
+        return
     typer.echo(
         run_recipe(
-            recipe, out, studies=studies, concepts=concepts, synthetic=synthetic or [], reader=reader, device=device,
-            command=command,
+            recipe, out, studies=studies, concepts=concepts, annotations=annotations or [], synthetic=synthetic or [],
+            reader=reader, device=device, command=command,
         )
     )  # fmt: skip

@@ -66,21 +66,40 @@ def diffusion(
 
 @app.command()
 def segmenter(
-    films: Annotated[Path, typer.Argument(help="CSV or Parquet: file_name, patient_id, left_lung_mask_file_name, right_lung_mask_file_name.")],
-    out: Annotated[Path, typer.Option(help="Folder of the segmenter.")],
+    films: Annotated[Path, typer.Argument(help="A studies.parquet with --annotations; or, for lungs, CSV or Parquet: file_name, patient_id, left_lung_mask_file_name, right_lung_mask_file_name.")],
+    out: Annotated[Path, typer.Option(help="Folder of the segmenter; the same command goes on with a stopped training.")],
+    annotations: Annotated[Path | None, typer.Option(help="The films' masks: a folder made by 'studies annotations'.")] = None,
+    label: Annotated[str | None, typer.Option(help="With --annotations: whose masks; several labels between commas count as one.")] = None,
+    split: Annotated[str | None, typer.Option(help="With --annotations: films of this split of the manifest alone.")] = None,
+    encoder: Annotated[str | None, typer.Option(help="Of segmentation-models-pytorch, e.g. resnet34 (needs synthorax[segment]); default: a small U-Net.")] = None,
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the films.")] = 10,
     size: Annotated[int, typer.Option(help="Side of the network's input, px.")] = 96,
     seed: Annotated[int, typer.Option(help="Of weights and order.")] = 0,
     device: Annotated[str, typer.Option(help="torch device: cpu, cuda.")] = "cpu",
 ) -> None:  # fmt: skip
-    """Train a small U-Net that finds lungs, for 'stress population'."""
-    from synthorax.stress import SegmenterConfig, read_lungs, train_segmenter
-    from synthorax.stress.population import lungs_of
+    """Train a U-Net that finds lungs ('stress population'), a pneumothorax, or whatever masks show."""
+    from synthorax.downstream import SegmenterConfig, train_segmenter
+    from synthorax.errors import InputError
 
-    table = read_lungs(films)
-    masks = [lungs_of(row) for row in table.iter_rows(named=True)]
-    config = SegmenterConfig(image_size_px=size, epochs=epochs, seed=seed)
-    found = train_segmenter(config, table["file_name"].to_list(), masks, out=out, device=device)
+    if (annotations is None) != (label is None) or (split is not None and annotations is None):
+        raise InputError("--annotations and --label belong together; --split is for them.")
+    config = SegmenterConfig(image_size_px=size, encoder=encoder, epochs=epochs, seed=seed)
+    if annotations is None or label is None:
+        from synthorax.stress import read_lungs
+        from synthorax.stress.population import lungs_of
+
+        table = read_lungs(films)
+        paths, masks = table["file_name"].to_list(), [lungs_of(row) for row in table.iter_rows(named=True)]
+    else:
+        from synthorax.downstream.annotated import read_marks_of
+        from synthorax.studies import read_manifest
+
+        marks = read_marks_of([annotations], {label: [one.strip() for one in label.split(",")]})
+        table = read_manifest(films)
+        table = table.filter(table["image_id"].is_in([*marks.rows]))
+        table = table if split is None else table.filter(split=split)
+        paths, masks = table["file_name"].to_list(), [*marks.masks(table["image_id"].to_list(), label, size)]
+    found = train_segmenter(config, paths, masks, out=out, device=device)
     typer.echo(f"{out}: {table.height} films, loss {found.record['loss_per_epoch'][-1]:.3f}")
 
 

@@ -91,7 +91,7 @@ class Trainer:
             description: of the bar.
             accumulate: batches whose gradients make one step.
             checkpoint_every: steps between checkpoints.
-            preview_every: steps between pictures.
+            preview_every: steps between pictures; 0 draws none, at the end either.
             preview: draws one with the module's weights.
         """
         self.module.train()
@@ -100,7 +100,7 @@ class Trainer:
             self.log(loss=loss, gradient_norm=norm)
             if self.step % checkpoint_every == 0:
                 self.save()
-            if self.is_main and self.step % preview_every == 0 and self.step < self.steps:
+            if self.is_main and preview_every and self.step % preview_every == 0 and self.step < self.steps:
                 weights = {name: p.detach().clone() for name, p in self.module.named_parameters()}
                 self.averaged()
                 self.picture(f"preview-{self.step:06d}.png", preview())
@@ -109,7 +109,8 @@ class Trainer:
         self.save()
         if self.is_main:
             self.averaged()
-            self.picture("preview.png", preview())
+            if preview_every:
+                self.picture("preview.png", preview())
 
     def remaining(self, description: str) -> Iterable[int]:
         """The steps to go, with one bar for all processes."""

@@ -23,7 +23,11 @@ from synthorax.quality.summary import OVERALL, summarise
 from synthorax.runs.measuring import concept_targets
 from synthorax.studies import read_film
 
-NAMES = {"auroc": "AUROC", "auprc": "AUPRC", "f1": "F1", "entropy": "Entropy", "ece": "ECE"}
+NAMES = {
+    "auroc": "AUROC", "auprc": "AUPRC", "f1": "F1", "entropy": "Entropy", "ece": "ECE",
+    "positive_dice": "positive Dice", "negative_dice": "negative Dice", "map50": "mAP50", "mar50": "mAR50",
+    "mae": "MAE", "mse": "MSE", "pearson": "Pearson's r",
+}  # fmt: skip
 AGREEMENT = ("jaccard", "hamming", "u_fp", "u_fn")
 TYPES = ("intra_class", "insertion", "deletion", "outer_class", OVERALL)
 CEILING = " true counterfactuals (ceiling)"

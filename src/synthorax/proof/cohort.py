@@ -5,7 +5,7 @@ such a dataset is usually made of a whole manifest and the rest of it is good.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -20,7 +20,8 @@ from synthorax.seeds import derive_seed
 from synthorax.studies import read_manifest
 
 VALIDATION_SPLITS = ("validation", "validate", "val")
-KEPT, TRAIN = "kept", "train"
+KEPT, TRAIN, EXTERNAL = "kept", "train", "external"
+NO_LABELS = "left out: no labels"
 
 
 @dataclass(frozen=True)
@@ -32,19 +33,17 @@ class Arm:
 
 
 @dataclass(frozen=True)
-class Cohort:
+class FilmSets:
     """Real films and the synthetic ones that may be trained on.
 
     Attributes:
-        real: train, validation and test films, undersampled where asked for.
+        real: train, validation and test films, and those of external sites, undersampled where asked for.
         arms: method -> its films, of training patients alone.
         sites: image_id -> site, where the manifest has such a column.
         outcomes: a row for each folder, arm and outcome of synthetic films: ``folder, arm, outcome, n``, and of these
             ``n_retried`` that took more than one try.
         counts: what happened to the real films, in words, with numbers.
         is_simulated: every real film is a virtual patient's.
-        concepts: all real films, not undersampled, with concepts as targets.
-        vocabulary: what the concepts are.
     """
 
     real: Examples
@@ -53,8 +52,6 @@ class Cohort:
     outcomes: pl.DataFrame
     counts: Mapping[str, int]
     is_simulated: bool
-    concepts: Examples = field(repr=False)
-    vocabulary: Vocabulary = field(repr=False)
 
     @property
     def train(self) -> Examples:
@@ -65,8 +62,27 @@ class Cohort:
         return self.real.split("validation")
 
     @property
+    def tests(self) -> dict[str, Examples]:
+        """Name -> films that are tested on: of the same sites, and of external ones where there are any."""
+        external = self.real.split(EXTERNAL)
+        return {"internal": self.test, EXTERNAL: external} if len(external) else {"test": self.test}
+
+    @property
     def test(self) -> Examples:
         return self.real.split("test")
+
+
+@dataclass(frozen=True)
+class Cohort(FilmSets):
+    """Film sets of classifiers.
+
+    Attributes:
+        concepts: all real films, not undersampled, with concepts as targets.
+        vocabulary: what the concepts are.
+    """
+
+    concepts: Examples = field(repr=False)
+    vocabulary: Vocabulary = field(repr=False)
 
 
 def read_cohort(
@@ -76,6 +92,7 @@ def read_cohort(
     *,
     normal_ratio: float | None = None,
     site_column: str | None = None,
+    external_sites: Sequence[str] | None = None,
 ) -> Cohort:
     """Read and join everything.
 
@@ -85,17 +102,78 @@ def read_cohort(
         synthetic: dataset folders, or ``NAME=FOLDER`` to name the arm; otherwise the method does.
         normal_ratio: films without any label are kept up to so many times the most frequent label's, in each split.
         site_column: the manifest's column of the site.
+        external_sites: all films of these are a test set of their own, whatever their split.
 
     Raises:
         InputError: a table does not fit, a split is empty, or a synthetic film's labels are not what the rules
             derive from its concepts.
     """
-    everything = _with_validation(read_examples(studies, concepts))
     manifest = read_manifest(studies)
-    if site_column is not None and site_column not in manifest.columns:
-        raise unknown_choice("films.site_column", site_column, manifest.columns)
+    sites = sites_of(manifest, site_column)
+    everything = split_films(read_examples(studies, concepts), studies, sites, external_sites)
+    real = _undersampled(everything, normal_ratio)
+    vocabulary = read_concepts(concepts)[1]
+
+    def targets_of(row: Mapping, folder: Path) -> list[float] | None:
+        if row["concepts_after"] is None and row["labels_after"] is None:
+            return None
+        return synthetic_targets(row, everything.labels, vocabulary, folder)
+
+    arms, outcomes = read_arms(synthetic, everything, targets_of)
+    return Cohort(
+        real=real,
+        arms=arms,
+        sites=sites,
+        outcomes=outcomes,
+        counts={
+            "films in the manifest": len(everything),
+            "left out by undersampling films without findings": len(everything) - len(real),
+            **counts_of(real),
+        },
+        is_simulated=is_simulated(manifest),
+        concepts=replace(read_examples(studies, concepts, "concepts"), splits=everything.splits),
+        vocabulary=vocabulary,
+    )  # fmt: skip
+
+
+def sites_of(manifest: pl.DataFrame, column: str | None) -> dict[str, str | None]:
+    """image_id -> site.
+
+    Raises:
+        InputError: the manifest has no such column.
+    """
+    if column is None:
+        return {}
+    if column not in manifest.columns:
+        raise unknown_choice("films.site_column", column, manifest.columns)
+    return dict(zip(manifest["image_id"], manifest[column], strict=True))
+
+
+def split_films(
+    films: Examples,
+    studies: Path,
+    sites: Mapping[str, str | None],
+    external_sites: Sequence[str] | None,
+    needed: Sequence[str] = (TRAIN, "validation", "test"),
+) -> Examples:
+    """Films with the splits that a protocol uses: train, validation, test, and external where sites are.
+
+    Raises:
+        InputError: no such site, a patient in several splits, or a split without films.
+    """
+    known = sorted({site for site in sites.values() if site is not None})
+    if unknown := sorted({*(external_sites or ())} - {*known}):
+        raise InputError(
+            f"films.external_sites names {unknown[0]!r}; the manifest's sites are {', '.join(known) or 'not given'}. Name them, "
+            "or test internally alone by --set films.external_sites=null."
+        )
+    splits = [
+        EXTERNAL if external_sites and sites[image_id] in external_sites else split
+        for image_id, split in zip(films.image_ids, films.splits, strict=True)
+    ]
+    films = _with_validation(replace(films, splits=tuple(splits)))
     splits_of_patient = Counter(
-        patient for patient, _ in {*zip(everything.patient_ids, everything.splits, strict=True)}
+        patient for patient, _ in {*zip(films.patient_ids, films.splits, strict=True)}
     )
     torn = [patient for patient, n in splits_of_patient.items() if n > 1]
     if torn:
@@ -103,40 +181,37 @@ def read_cohort(
             f"{studies} has films of patient {torn[0]!r} in several splits, and of {len(torn) - 1} more patients; a patient "
             "belongs to one. Correct the column 'split', or leave it empty to have patients split."
         )
-    real = _undersampled(everything, normal_ratio)
-    for split in (TRAIN, "validation", "test"):
-        if not len(real.split(split)):
+    for split in needed:
+        if not len(films.split(split)):
             raise InputError(
                 f"{studies} has no film of the split {split!r}; a protocol needs train and test."
             )
-    vocabulary = read_concepts(concepts)[1]
-    arms, outcomes = read_arms(synthetic, everything, vocabulary)
-    return Cohort(
-        real=real,
-        arms=arms,
-        sites=dict(zip(manifest["image_id"], manifest[site_column], strict=True)) if site_column else {},
-        outcomes=outcomes,
-        counts={
-            "films in the manifest": len(everything),
-            "left out by undersampling films without findings": len(everything) - len(real),
-            **{f"{split} films": len(real.split(split)) for split in (TRAIN, "validation", "test")},
-            **{f"{split} patients": len({*real.split(split).patient_ids}) for split in (TRAIN, "validation", "test")},
-        },
-        is_simulated=bool((manifest["source"] == "phantom").fill_null(False).all()),
-        concepts=replace(read_examples(studies, concepts, "concepts"), splits=everything.splits),
-        vocabulary=vocabulary,
-    )  # fmt: skip
+    return films
+
+
+def counts_of(real: Examples) -> dict[str, int]:
+    """Films and patients of each split."""
+    splits = [split for split in (TRAIN, "validation", "test", EXTERNAL) if len(real.split(split))]
+    return {
+        **{f"{split} films": len(real.split(split)) for split in splits},
+        **{f"{split} patients": len({*real.split(split).patient_ids}) for split in splits},
+    }
+
+
+def is_simulated(manifest: pl.DataFrame) -> bool:
+    """Whether every film is a virtual patient's."""
+    return bool((manifest["source"] == "phantom").fill_null(False).all())
 
 
 def read_arms(
-    folders: Sequence[str], real: Examples, vocabulary: Vocabulary
+    folders: Sequence[str], real: Examples, targets_of: Callable[[Mapping, Path], list[float] | None]
 ) -> tuple[dict[str, Arm], pl.DataFrame]:
     """Synthetic films by arm; which are left out, and why, is counted in the table beside them.
 
     Args:
         folders: as in :func:`read_cohort`.
         real: all real films with their splits, before any undersampling.
-        vocabulary: derives a film's labels from its concepts.
+        targets_of: a film's row and its folder to its ``(L,)`` targets; None leaves the film out.
     """
     split_of_patient = dict(zip(real.patient_ids, real.splits, strict=True))
     patient_of_image = dict(zip(real.image_ids, real.patient_ids, strict=True))
@@ -150,10 +225,12 @@ def read_arms(
             arm = name if equals else arm_of(row)
             patient = patient_of_image.get(row["source_image_id"], row["patient_id"])
             outcome = _outcome(row, split_of_patient.get(patient), patient)
+            targets = targets_of(row, folder) if outcome == KEPT else None
+            if outcome == KEPT and targets is None:
+                outcome = NO_LABELS
             outcomes[str(folder), arm, outcome] += 1
             retried[str(folder), arm, outcome] += (row["n_tries"] or 1) > 1
             if outcome == KEPT:
-                targets = synthetic_targets(row, real.labels, vocabulary, folder)
                 kept.setdefault(arm, []).append({**row, "patient_id": patient, "folder": str(folder), "targets": targets})  # fmt: skip
         if (refused := folder.parent / "rejected.csv").is_file() and folder.name == "synthetic":
             n = pl.read_csv(refused, infer_schema=False).height
@@ -254,12 +331,10 @@ def _outcome(row: Mapping, split: str | None, patient: str | None) -> str:
     """What becomes of a synthetic film."""
     if row["is_valid"] is False:
         return f"left out: not valid, {row['reject_reason'] or 'no reason given'}"
-    if split in ("validation", "test"):
+    if split in ("validation", "test", EXTERNAL):
         return f"left out: made from a patient of {split}"
     if split is None and (patient is not None or row["source_image_id"] is not None):
         return "left out: its source is not among the real films"
-    if row["concepts_after"] is None and row["labels_after"] is None:
-        return "left out: no labels"
     return KEPT
 
 

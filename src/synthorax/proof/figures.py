@@ -1,6 +1,7 @@
 """From the cells' answers to figures: metrics, differences paired by patient, seeds, multiplicity, power."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -13,8 +14,9 @@ from synthorax.proof.grid import Answers, Cell
 
 #: CARS's five, which are compared; the Brier score is given beside them.
 COMPARED = ("auroc", "auprc", "f1", "entropy", "ece")
-LOWER_IS_BETTER = ("entropy", "ece", "brier")
+LOWER_IS_BETTER = ("entropy", "ece", "brier", "mae", "mse")
 LEVEL = 0.05
+MACRO = "macro"
 
 
 def measure(
@@ -35,44 +37,62 @@ def measure(
         second, difference, ci_low, ci_high, p_value``.
 
         ``comparisons``: macro, a row a comparison: the mean over seeds of ``first``, ``second`` and ``difference`` with
-        its paired interval over patients (``ci_low, ci_high, p_value``), ``p_holm`` over all rows of this table, ``sd``
+        its paired interval over patients (``ci_low, ci_high, p_value``; the two's own: ``first_ci_low`` ...), ``p_holm`` over all rows of this table, ``sd``
         over seeds, ``by_seed`` (every seed's value), ``p_wilcoxon`` (from six seeds up), ``detectable`` (smallest true
         difference that 80 % of such tests would find), ``verdict``, ``n_images, n_patients``.
     """
+    measured = [
+        Measured(test, cell.backbone, cell.arm, cell.seed, cell.against, cell.n_films, _figures(cell, test, labels, n_resamples))
+        for cell in cells
+        for test in cell.tests
+    ]  # fmt: skip
+    return tables_of(measured, COMPARED)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A training's figures on one test.
+
+    Attributes:
+        test, backbone, arm, seed, against, n_films: as a cell's.
+        figures: metric -> what of (``macro`` first: what is compared) -> its value on all resamples.
+    """
+
+    test: str
+    backbone: str
+    arm: str
+    seed: int
+    against: str | None
+    n_films: int
+    figures: Mapping[str, Mapping[str, Replicates]]
+
+
+def tables_of(measured: Sequence[Measured], compared: Sequence[str]) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:  # fmt: skip
+    """The three tables of :func:`measure`, of any figures; those named are compared."""
     estimates: list[dict] = []
     differences: list[dict] = []
     comparisons: list[dict] = []
-    for test in dict.fromkeys(test for cell in cells for test in cell.tests):
-        for backbone in dict.fromkeys(cell.backbone for cell in cells):
-            some = [cell for cell in cells if cell.backbone == backbone and test in cell.tests]
-            drawn = {(cell.arm, cell.seed): _figures(cell, test, n_resamples) for cell in some}
-            for cell in some:
-                keys = {
-                    "test": test,
-                    "backbone": backbone,
-                    "arm": cell.arm,
-                    "seed": cell.seed,
-                    "n_films": cell.n_films,
-                }
-                estimates += [{**keys, **row} for row in _estimates(drawn[cell.arm, cell.seed], labels)]
-            for arm, against in dict.fromkeys((cell.arm, cell.against) for cell in some if cell.against):
-                seeds = [cell.seed for cell in some if cell.arm == arm]
-                for metric in COMPARED:
-                    first = [_macro(drawn[against, seed][metric]) for seed in seeds]
-                    second = [_macro(drawn[arm, seed][metric]) for seed in seeds]
-                    keys = {
-                        "test": test,
-                        "backbone": backbone,
-                        "arm": arm,
-                        "against": against,
-                        "metric": metric,
-                    }
-                    differences += [
-                        {**keys, "seed": seed, **_difference(a, b)}
-                        for seed, a, b in zip(seeds, first, second, strict=True)
-                    ]
-                    each = [row["difference"] for row in differences[-len(seeds) :]]
-                    comparisons.append({**keys, **_over_seeds(first, second, each, metric)})
+    for test, backbone in sorted(
+        dict.fromkeys((one.test, one.backbone) for one in measured),
+        key=lambda pair: _place(measured, pair[0]),
+    ):
+        some = [one for one in measured if (one.test, one.backbone) == (test, backbone)]
+        drawn = {(one.arm, one.seed): one.figures for one in some}
+        for one in some:
+            keys = {"test": test, "backbone": backbone, "arm": one.arm, "seed": one.seed, "n_films": one.n_films}  # fmt: skip
+            estimates += [{**keys, **row} for row in _estimates(one.figures)]
+        for arm, against in dict.fromkeys((one.arm, one.against) for one in some if one.against):
+            seeds = [one.seed for one in some if one.arm == arm]
+            for metric in compared:
+                first = [drawn[against, seed][metric][MACRO] for seed in seeds]
+                second = [drawn[arm, seed][metric][MACRO] for seed in seeds]
+                keys = {"test": test, "backbone": backbone, "arm": arm, "against": against, "metric": metric}  # fmt: skip
+                differences += [
+                    {**keys, "seed": seed, **_difference(a, b)}
+                    for seed, a, b in zip(seeds, first, second, strict=True)
+                ]
+                each = [row["difference"] for row in differences[-len(seeds) :]]
+                comparisons.append({**keys, **_over_seeds(first, second, each, metric)})
     table = pl.DataFrame(comparisons, infer_schema_length=None)
     if comparisons:
         adjusted = holm([np.nan if p is None else p for p in table["p_value"]])
@@ -84,13 +104,17 @@ def measure(
     )
 
 
+def _place(measured: Sequence[Measured], test: str) -> int:
+    return [*dict.fromkeys(one.test for one in measured)].index(test)
+
+
 def smallest_holm(n_comparisons: int, n_resamples: int) -> float:
     """The smallest adjusted p-value that so many resamples can give: 2 / (B + 1), times the comparisons."""
     return 2 * n_comparisons / (n_resamples + 1)
 
 
-def _figures(cell: Cell, test: str, n_resamples: int) -> Mapping[str, Replicates]:
-    """Metric -> its replicates, a column a label, all on the same resamples."""
+def _figures(cell: Cell, test: str, labels: Sequence[str], n_resamples: int) -> dict[str, dict[str, Replicates]]:  # fmt: skip
+    """Metric -> macro and each label, all on the same resamples."""
     answers: Answers = cell.tests[test]
     n_labels = answers.targets.shape[1]
 
@@ -102,20 +126,21 @@ def _figures(cell: Cell, test: str, n_resamples: int) -> Mapping[str, Replicates
         return np.concatenate(columns, axis=-1)
 
     found = bootstrap(all_metrics, answers.patient_ids, n_resamples=n_resamples)
+    figures = {name: found[slice(i * n_labels, (i + 1) * n_labels)] for i, name in enumerate(METRICS)}
     return {
-        name: found[slice(i * n_labels, (i + 1) * n_labels)] for i, name in enumerate(METRICS)
-    }  # fmt: skip
+        name: {MACRO: _macro(figure), **{label: figure[i] for i, label in enumerate(labels)}}
+        for name, figure in figures.items()
+    }
 
 
 def _macro(figure: Replicates) -> Replicates:
     return figure.map(partial(metrics.macro, defined=~np.isnan(figure.estimate)))
 
 
-def _estimates(figures: Mapping[str, Replicates], labels: Sequence[str]) -> list[dict]:
+def _estimates(figures: Mapping[str, Mapping[str, Replicates]]) -> list[dict]:
     rows = []
-    for metric, figure in figures.items():
-        columns = [("macro", _macro(figure)), *((label, figure[i]) for i, label in enumerate(labels))]
-        for label, one in columns:
+    for metric, parts in figures.items():
+        for label, one in parts.items():
             interval = one.interval()
             rows.append(
                 {
@@ -156,6 +181,8 @@ def _over_seeds(
         verdict = "better" if (found.estimate > 0) != (metric in LOWER_IS_BETTER) else "worse"
     return {
         **_difference(before, after),
+        **_ends("first", before),
+        **_ends("second", after),
         "sd": _null(seeds.sd),
         "by_seed": [_null(value) for value in seeds.values],
         "p_wilcoxon": None if seeds.p_value is None else _null(seeds.p_value),
@@ -164,6 +191,11 @@ def _over_seeds(
         "n_images": found.n_images,
         "n_patients": found.n_patients,
     }
+
+
+def _ends(name: str, figure: Replicates) -> dict[str, float | None]:
+    interval = figure.interval()
+    return {f"{name}_ci_low": _null(interval.ci_low), f"{name}_ci_high": _null(interval.ci_high)}
 
 
 def _mean(figures: Sequence[Replicates]) -> Replicates:

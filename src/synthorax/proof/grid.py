@@ -16,7 +16,7 @@ import polars as pl
 
 from synthorax.classifiers.classifier import Classifier
 from synthorax.classifiers.head import HeadConfig, finetune_head
-from synthorax.classifiers.training import train
+from synthorax.classifiers.training import TrainingConfig, train
 from synthorax.files import atomic
 from synthorax.progress import track
 from synthorax.proof.trainings import Training
@@ -108,6 +108,7 @@ def _finish_cells(trainings: Sequence[Training], place: Path, keep_weights: bool
                 out=out, note=name,
             )  # fmt: skip
         else:
+            assert isinstance(training.config, TrainingConfig), "a classifier's"
             found = train(
                 training.config, films, targets, training.films.labels, start=start, validation=validation,
                 out=out, note=name, device=device,

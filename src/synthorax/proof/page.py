@@ -14,18 +14,32 @@ from synthorax.coverage.comparison import summary
 from synthorax.coverage.ranking import RARE_BELOW, STATUS
 from synthorax.files import atomic
 from synthorax.proof.cars import NAMES
-from synthorax.proof.cohort import KEPT, TRAIN, Cohort
-from synthorax.proof.figures import COMPARED, LEVEL, smallest_holm
+from synthorax.proof.cohort import KEPT, TRAIN, Cohort, FilmSets
+from synthorax.proof.figures import LEVEL, MACRO, smallest_holm
 from synthorax.proof.recipe import Recipe
 from synthorax.proof.tables import Table, mean_of, number, signed, spread
 from synthorax.runs import charts
 
 
 def write_page(
-    folder: Path, recipe: Recipe, cohort: Cohort, tables: Sequence[Table], comparisons: pl.DataFrame,
+    folder: Path, recipe: Recipe, cohort: FilmSets, tables: Sequence[Table], comparisons: pl.DataFrame,
     differences: pl.DataFrame, provenance: Mapping[str, Any], n_resamples: int,
 ) -> Path:  # fmt: skip
     """Write ``tables.html``, self-contained."""
+    return render(
+        folder, recipe, tables, notes=notes(cohort, comparisons, n_resamples, recipe), counts=cohort.counts,
+        outcomes=cohort.outcomes.sort("arm", pl.col("outcome") != KEPT, "outcome").rows(), provenance=provenance,
+        is_simulated=cohort.is_simulated, by_seed=seed_table(differences), drawn=drawn_differences(comparisons),
+        metrics=[NAMES[metric] for metric in metrics_of(comparisons)],
+    )  # fmt: skip
+
+
+def render(
+    folder: Path, recipe: Recipe, tables: Sequence[Table], *, notes: Sequence[str], counts: Mapping[str, int],
+    outcomes: Sequence[tuple], provenance: Mapping[str, Any], is_simulated: bool, by_seed: Table | None = None,
+    drawn: Sequence[tuple] = (), metrics: Sequence[str] = (),
+) -> Path:  # fmt: skip
+    """The page of these parts; what is empty is left out."""
     loaders = [
         jinja2.PackageLoader("synthorax.proof"),
         jinja2.PackageLoader("synthorax.runs"),
@@ -35,10 +49,9 @@ def write_page(
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     page = environment.get_template("tables.html").render(
-        recipe=recipe, cohort=cohort, tables=tables, by_seed=seed_table(differences), provenance=provenance,
-        metrics=[NAMES[metric] for metric in COMPARED], drawn=drawn_differences(comparisons),
-        notes=notes(cohort, comparisons, n_resamples, recipe), is_bold=lambda cell: cell.startswith("**"),
-        outcomes=cohort.outcomes.sort("arm", pl.col("outcome") != KEPT, "outcome").rows(), version=__version__,
+        recipe=recipe, tables=tables, notes=notes, counts=counts, outcomes=outcomes, provenance=provenance,
+        is_simulated=is_simulated, by_seed=by_seed, drawn=drawn, metrics=metrics,
+        is_bold=lambda cell: cell.startswith("**"), version=__version__,
     )  # fmt: skip
     path = folder / "tables.html"
     with atomic(path) as temporary:
@@ -46,18 +59,19 @@ def write_page(
     return path
 
 
-def notes(cohort: Cohort, comparisons: pl.DataFrame, n_resamples: int, recipe: Recipe) -> list[str]:
+def metrics_of(comparisons: pl.DataFrame) -> list[str]:
+    """What is compared, in order."""
+    return comparisons["metric"].unique(maintain_order=True).to_list()
+
+
+def notes(cohort: FilmSets, comparisons: pl.DataFrame, n_resamples: int, recipe: Recipe) -> list[str]:
     """How much the figures can carry, from the figures."""
     said = []
     if cohort.is_simulated:
         said.append("Virtual patients, one anatomy: nothing here supports a claim about clinical accuracy.")
-    changed = [
-        f"{section}.{key}" for section, key, value in recipe.rows() if value.source in ("--set", "scale tiny")
-    ]
-    if changed:
-        said.append(f"Values that are not the recipe's own: {', '.join(changed)}.")
+    said += changed_values(recipe)
     n = comparisons.height
-    for metric in COMPARED:
+    for metric in metrics_of(comparisons):
         frame = comparisons.filter(metric=metric)
         detectable = frame["detectable"].median()
         if frame.height and detectable is not None:
@@ -124,11 +138,19 @@ def _with_labels(vectors: Sequence[ConceptVector], cohort: Cohort) -> pl.DataFra
     return pl.concat([ids.to_frame(), concept_columns(whole, cohort.vocabulary)], how="horizontal")
 
 
+def changed_values(recipe: Recipe) -> list[str]:
+    """What was set otherwise than the recipe says, as a sentence."""
+    changed = [
+        f"{section}.{key}" for section, key, value in recipe.rows() if value.source in ("--set", "scale tiny")
+    ]
+    return [f"Values that are not the recipe's own: {', '.join(changed)}."] if changed else []
+
+
 def drawn_differences(comparisons: pl.DataFrame) -> list[tuple[str, str, str, str, list]]:
     """``test, backbone, arm, against`` and a drawn interval a metric, on one scale a metric."""
     reach = {
         metric: max(abs(x) for x in [*part["ci_low"].drop_nulls(), *part["ci_high"].drop_nulls(), 1e-9])
-        for metric in COMPARED
+        for metric in metrics_of(comparisons)
         for part in [comparisons.filter(metric=metric)]
     }
     rows: dict[tuple, list] = {}
@@ -145,18 +167,19 @@ def estimate_table(estimates: pl.DataFrame) -> Table:
     """Macro figures of every arm, mean and deviation over seeds."""
     rows = []
     keys = ["test", "backbone", "arm"]
-    macro = estimates.filter(label="macro")
+    macro = estimates.filter(label=MACRO)
+    metrics = [metric for metric in macro["metric"].unique(maintain_order=True) if metric in NAMES]
     for test, backbone, arm in macro.select(keys).unique(maintain_order=True).iter_rows():
         part = macro.filter(test=test, backbone=backbone, arm=arm)
         films = part["n_films"].unique().sort().to_list()
         cells = []
-        for metric in COMPARED:
+        for metric in metrics:
             values = part.filter(metric=metric)["estimate"]
             mean = mean_of(values)
             cells.append(spread(mean, values.std() if mean is not None else None))  # type: ignore[arg-type]
         shown = f"{films[0]}" if len(films) == 1 else f"{films[0]} to {films[-1]}"
         rows.append((test, backbone, arm, shown, *cells))
-    heads = ("tested on", "backbone", "arm", "trained on", *(NAMES[metric] for metric in COMPARED))
+    heads = ("tested on", "backbone", "arm", "trained on", *(NAMES[metric] for metric in metrics))
     note = "Mean ± sd over seeds, macro over labels; 'trained on': films. Intervals by patient and single labels: estimates.csv."
     return Table("figures", "Every arm", heads, tuple(rows), note, n_heads=3)
 

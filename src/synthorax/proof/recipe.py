@@ -9,15 +9,24 @@ import yaml
 
 from synthorax.classifiers.head import HeadConfig
 from synthorax.classifiers.training import TrainingConfig
+from synthorax.downstream.detector import DetectorConfig
+from synthorax.downstream.fitting import FittingConfig
+from synthorax.downstream.segmenter import SegmenterConfig
+from synthorax.downstream.severity import SeverityConfig
 from synthorax.errors import InputError, unknown_choice
 
 FOLDER = Path(__file__).parent / "recipes"
 SCALES = ("full", "tiny")
 #: Sections whose keys are a config's; keys of the others are those that the recipe names.
-CONFIGS: Mapping[str, type[TrainingConfig] | type[HeadConfig]] = {
+CONFIGS: Mapping[str, type[TrainingConfig] | type[HeadConfig] | type[FittingConfig]] = {
     **dict.fromkeys(("training", "pretraining", "finetuning", "reader"), TrainingConfig),
     "head": HeadConfig,
+    "segmentation": SegmenterConfig,
+    "detection": DetectorConfig,
+    "severity": SeverityConfig,
 }
+#: Sections of downstream tasks.
+TASKS = ("segmentation", "detection", "severity")
 
 
 @dataclass(frozen=True)
@@ -55,6 +64,12 @@ class Recipe:
     def training(self, section: str, **given: Any) -> TrainingConfig:
         """A section as a training's config, with what the grid settles (backbone, seed)."""
         return TrainingConfig.from_mapping({**self.values(section), **given})
+
+    def fitting(self, seed: int) -> FittingConfig | TrainingConfig:
+        """The config of a recipe that trains one kind of model that is no classifier of backbones."""
+        section = next(name for name in TASKS if name in self.sections)
+        kind = CONFIGS[section]
+        return kind(**{**self.values(section), "seed": seed})  # type: ignore[return-value]
 
     def with_values(self, given: Mapping[str, Any], source: str) -> "Recipe":
         """Other values for some ``section.key``.

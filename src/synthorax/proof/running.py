@@ -11,9 +11,9 @@ import polars as pl
 from synthorax.classifiers.head import HeadConfig
 from synthorax.errors import InputError
 from synthorax.files import atomic, sha256_of
-from synthorax.proof import cars
-from synthorax.proof.cohort import Cohort, read_cohort
-from synthorax.proof.figures import measure
+from synthorax.proof import cars, downstream
+from synthorax.proof.cohort import Cohort, FilmSets, read_cohort
+from synthorax.proof.figures import measure, tables_of
 from synthorax.proof.grid import run_grid
 from synthorax.proof.page import comparison_table, coverage_table, estimate_table, write_page
 from synthorax.proof.recipe import Recipe
@@ -31,6 +31,7 @@ def run_recipe(
     *,
     studies: Path | None = None,
     concepts: Path | None = None,
+    annotations: Sequence[Path] = (),
     synthetic: Sequence[str] = (),
     reader: Path | None = None,
     device: str = "cpu",
@@ -43,6 +44,7 @@ def run_recipe(
         out: run folder: ``cells/``, ``tables/`` (CSV and LaTeX), ``tables.html``.
         studies, concepts, synthetic: as in :func:`~.cohort.read_cohort`; without studies a few virtual patients and
             edits are made in ``out/inputs``.
+        annotations: of segmentation and detection, instead of concepts: folders of ``studies annotations``.
         reader: a classifier of concepts for table 4; else one is trained.
         device: torch device.
         command: what was typed, for the page.
@@ -55,24 +57,36 @@ def run_recipe(
         RunError: ``out`` holds another run, or one in use.
     """
     began = time.time()
-    inputs = _checksums(studies, concepts, synthetic, reader)
+    is_task = recipe.protocol in downstream.TASKS
+    if is_task:
+        inputs = _task_checksums(recipe, studies, annotations, synthetic)
+    else:
+        inputs = _checksums(studies, concepts, synthetic, reader)
     values = {f"{section}.{key}": value.value for section, key, value in recipe.rows()}
     run = RunFolder.open(out, {"kind": "protocol", "recipe": recipe.name, **values, **inputs})
     try:
-        cohort = _cohort(recipe, run.path, studies, concepts, synthetic)
-        grid, labels = recipe.values("grid"), cohort.real.labels
-        cells = list(
-            run_grid(
-                lambda backbone, seed: PROTOCOLS[recipe.protocol](recipe, cohort, backbone, seed),
-                grid["backbones"], grid["seeds"], run.path, keep_weights=grid["keep_weights"], device=device,
-            )
-        )  # fmt: skip
-        n_resamples = recipe.values("measuring")["n_resamples"]
-        estimates, differences, comparisons = measure(cells, labels, n_resamples)
         tables: list[Table] = []
-        if recipe.protocol == "cars-paper":
-            tables = _cars_tables(recipe, cohort, run.path, estimates, comparisons, reader, device)
-        tables += [coverage_table(cohort), estimate_table(estimates), comparison_table(comparisons)]
+        n_resamples = recipe.values("measuring")["n_resamples"]
+        sets: FilmSets
+        if is_task:
+            assert studies is not None, "checked with the inputs"
+            sets = films = downstream.read_annotated_films(recipe, studies, annotations, synthetic)
+            measured = downstream.run_task(recipe, films, run.path, device)
+            estimates, differences, comparisons = tables_of(measured, downstream.TASKS[recipe.protocol].figures)  # fmt: skip
+        else:
+            sets = cohort = _cohort(recipe, run.path, studies, concepts, synthetic)
+            grid = recipe.values("grid")
+            cells = list(
+                run_grid(
+                    lambda backbone, seed: PROTOCOLS[recipe.protocol](recipe, cohort, backbone, seed),
+                    grid["backbones"], grid["seeds"], run.path, keep_weights=grid["keep_weights"], device=device,
+                )
+            )  # fmt: skip
+            estimates, differences, comparisons = measure(cells, cohort.real.labels, n_resamples)
+            if recipe.protocol == "cars-paper":
+                tables = _cars_tables(recipe, cohort, run.path, estimates, comparisons, reader, device)
+            tables.append(coverage_table(cohort))
+        tables += [estimate_table(estimates), comparison_table(comparisons)]
         folder = run.path / "tables"
         for table in tables:
             table.write(folder)
@@ -83,9 +97,10 @@ def run_recipe(
         ):
             with atomic(folder / f"{name}.csv") as temporary:
                 _flat(frame).write_csv(temporary)
-        said = provenance(command, min(grid["seeds"]), time.time() - began).model_dump(exclude={"seed"})
+        seed = min(recipe.values("grid")["seeds"])
+        said = provenance(command, seed, time.time() - began).model_dump(exclude={"seed"})
         return write_page(
-            run.path, recipe, cohort, tables, comparisons, differences, {**said, **inputs}, n_resamples
+            run.path, recipe, sets, tables, comparisons, differences, {**said, **inputs}, n_resamples
         )
     finally:
         run.close()
@@ -113,8 +128,9 @@ def _cohort(recipe: Recipe, out: Path, studies: Path | None, concepts: Path | No
         studies, concepts, synthetic = tiny_inputs(out / "inputs")
     films = recipe.values("films")
     cohort = read_cohort(
-        studies, concepts, synthetic, normal_ratio=films["normal_ratio"], site_column=films.get("site_column")
-    )
+        studies, concepts, synthetic, normal_ratio=films["normal_ratio"], site_column=films.get("site_column"),
+        external_sites=films.get("external_sites"),
+    )  # fmt: skip
     if not cohort.arms:
         raise InputError(
             f"{recipe.name} compares synthetic films; give their dataset folders by --synthetic FOLDER."
@@ -134,6 +150,23 @@ def _checksums(studies: Path | None, concepts: Path | None, synthetic: Sequence[
     files |= {f"synthetic {word}": Path(word.rpartition("=")[2]) / "metadata.parquet" for word in synthetic}
     if reader is not None:
         files["reader"] = reader / "classifier.json"
+    for path in files.values():
+        if not path.is_file():
+            raise InputError(f"{path} does not exist; see 'synthorax recipes run --help'.")
+    return {f"sha256 of {name}": sha256_of(path) for name, path in files.items()}
+
+
+def _task_checksums(recipe: Recipe, studies: Path | None, annotations: Sequence[Path], synthetic: Sequence[str]) -> dict[str, str]:  # fmt: skip
+    """The same of a task that is no classification."""
+    wants_marks = recipe.protocol != "severity"
+    if studies is None or not synthetic or bool(annotations) != wants_marks:
+        told = "--studies, --annotations and --synthetic" if wants_marks else "--studies and --synthetic, no --annotations"  # fmt: skip
+        raise InputError(f"{recipe.name} needs {told}; 'recipes run chexgen-small' makes its own.")
+    files = {"studies": studies} | {f"annotations {folder}": folder / "annotations.parquet" for folder in annotations}  # fmt: skip
+    own = "annotations.parquet" if wants_marks else downstream.SEVERITY_FILE
+    for word in synthetic:
+        for name in ("metadata.parquet", own):
+            files[f"{name} of {word}"] = Path(word.rpartition("=")[2]) / name
     for path in files.values():
         if not path.is_file():
             raise InputError(f"{path} does not exist; see 'synthorax recipes run --help'.")

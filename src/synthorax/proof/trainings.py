@@ -7,8 +7,9 @@ from synthorax.classifiers.backbones import has_weights
 from synthorax.classifiers.examples import Examples
 from synthorax.classifiers.head import HeadConfig
 from synthorax.classifiers.training import TrainingConfig
+from synthorax.downstream.fitting import FittingConfig
 from synthorax.errors import InputError
-from synthorax.proof.cohort import Cohort, some, some_of_each, some_patients
+from synthorax.proof.cohort import Arm, Cohort, FilmSets, some, some_of_each, some_patients
 from synthorax.proof.recipe import Recipe
 
 
@@ -29,7 +30,7 @@ class Training:
     name: str
     films: Examples
     validation: Examples
-    config: TrainingConfig | HeadConfig
+    config: TrainingConfig | HeadConfig | FittingConfig
     start: str | None = None
     against: str | None = None
     tests: Mapping[str, Examples] = field(default_factory=dict)
@@ -39,7 +40,7 @@ def cars_paper(recipe: Recipe, cohort: Cohort, backbone: str, seed: int) -> list
     """CARS section 2: a baseline, then its last layer alone on equally many films of each method."""
     films = recipe.values("films")
     n = min([films["n_synthetic"], *(len(arm.examples) for arm in cohort.arms.values())])
-    tests = {"test": cohort.test}
+    tests = cohort.tests
     baseline = Training(
         "baseline", cohort.train, cohort.validation, recipe.training("training", backbone=backbone, seed=seed),
         tests=tests,
@@ -58,37 +59,36 @@ def cars_paper(recipe: Recipe, cohort: Cohort, backbone: str, seed: int) -> list
     ]  # fmt: skip
 
 
-def mix(recipe: Recipe, cohort: Cohort, backbone: str, seed: int) -> list[Training]:
-    """Real films with k times as many synthetic ones, k = 0 first."""
-    config = recipe.training("training", backbone=backbone, seed=seed)
-    real = Training("real", cohort.train, cohort.validation, config, tests={"test": cohort.test})
-    multiples = [k for k in recipe.values("films")["multiples"] if k > 0]
-    return [
-        real,
-        *(
-            replace(
-                real, name=f"real + {k:g} x {name}", films=cohort.train + _times(arm.examples, k, cohort, name, seed),
-                against="real",
-            )
-            for name, arm in cohort.arms.items()
-            for k in multiples
-        ),
-    ]  # fmt: skip
+def mix(recipe: Recipe, cohort: FilmSets, backbone: str, seed: int) -> list[Training]:
+    """Real films with k times as many synthetic ones, k = 0 first; of classifiers and of the other downstream tasks."""
+    config: TrainingConfig | FittingConfig
+    if "training" in recipe.sections:
+        config = recipe.training("training", backbone=backbone, seed=seed)
+    else:
+        config = recipe.fitting(seed)
+    films = recipe.values("films")
+    real = Training("real", cohort.train, cohort.validation, config, tests=cohort.tests)
+    multiples = [k for k in films["multiples"] if k > 0]
+
+    def with_films(name: str, arm: Arm, k: float) -> Training:
+        share = max(1, round(config.epochs / (1 + k))) if films["equal_steps"] else config.epochs
+        return replace(
+            real, name=f"real + {k:g} x {name}", films=cohort.train + _times(arm.examples, k, cohort, name, seed),
+            against="real", config=replace(config, epochs=share),
+        )  # fmt: skip
+
+    return [real, *(with_films(name, arm, k) for name, arm in cohort.arms.items() for k in multiples)]
 
 
 def pretrain(recipe: Recipe, cohort: Cohort, backbone: str, seed: int) -> list[Training]:
-    """ChexGen: a share of the real films, from scratch, from ImageNet, and after all of the synthetic ones."""
+    """ChexGen: a share of the real films, or n of each class, from scratch, from ImageNet, and after synthetic ones."""
+    films = recipe.values("films")
     shares = {
         f"{100 * fraction:g} %": some_patients(cohort.train, fraction, seed)
-        for fraction in recipe.values("films")["fractions"]
+        for fraction in films.get("fractions") or ()
     }
+    shares |= {f"{n}-shot": some_of_each(cohort.train, n, seed) for n in films.get("shots") or ()}
     return _after_pretraining(recipe, cohort, backbone, seed, shares)
-
-
-def few_shot(recipe: Recipe, cohort: Cohort, backbone: str, seed: int) -> list[Training]:
-    """The same with n films a class."""
-    shots = {f"{n}-shot": some_of_each(cohort.train, n, seed) for n in recipe.values("films")["shots"]}
-    return _after_pretraining(recipe, cohort, backbone, seed, shots)
 
 
 def unseen_sites(recipe: Recipe, cohort: Cohort, backbone: str, seed: int) -> list[Training]:
@@ -149,19 +149,23 @@ PROTOCOLS: Mapping[str, Callable[[Recipe, Cohort, str, int], list[Training]]] = 
     "cars-paper": cars_paper,
     "mix": mix,
     "pretrain": pretrain,
-    "few-shot": few_shot,
     "unseen-sites": unseen_sites,
 }
 
 
 def _after_pretraining(recipe: Recipe, cohort: Cohort, backbone: str, seed: int, shares: Mapping[str, Examples]) -> list[Training]:  # fmt: skip
     """Each share of the real films from every start."""
-    tests, validation = {"test": cohort.test}, cohort.validation
+    tests, validation = cohort.tests, cohort.validation
     imagenet = bool(recipe.values("pretraining").get("pretrained")) and has_weights(backbone)
     config = recipe.training("pretraining", backbone=backbone, seed=seed)
+    sets = {}
+    for name, arm in cohort.arms.items():
+        for k in recipe.values("films").get("multiples") or (None,):
+            said = name if k is None else f"{k:g} x {name}"
+            sets[said] = arm.examples if k is None else _times(arm.examples, k, cohort, name, seed)
     starts = {
-        name: Training(f"{name} alone", arm.examples, validation, replace(config, pretrained=imagenet))
-        for name, arm in cohort.arms.items()
+        said: Training(f"{said} alone", films, validation, replace(config, pretrained=imagenet))
+        for said, films in sets.items()
     }
     trainings = list(starts.values())
     tuning = recipe.training("finetuning", backbone=backbone, seed=seed)
@@ -179,7 +183,7 @@ def _after_pretraining(recipe: Recipe, cohort: Cohort, backbone: str, seed: int,
     return trainings
 
 
-def _times(films: Examples, k: float, cohort: Cohort, name: str, seed: int) -> Examples:
+def _times(films: Examples, k: float, cohort: FilmSets, name: str, seed: int) -> Examples:
     """k films for each real training film.
 
     Raises:

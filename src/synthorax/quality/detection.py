@@ -171,19 +171,32 @@ def detection_figures(
         raise InputError(
             f"no true box of {absent[0] if absent else 'any label'!r} in {annotations}; name other labels."
         )
-    matches = [match(truth, detections, films, label) for label in measured]
+    return replicates_of(truth, detections, films, people["patient"].to_list(), measured, n_resamples, seed)
+
+
+def replicates_of(
+    truth: pl.DataFrame,
+    detections: pl.DataFrame,
+    films: Sequence[str],
+    patients: Sequence[str],
+    labels: Sequence[str],
+    n_resamples: int = 1000,
+    seed: int = 0,
+) -> dict[str, Replicates]:
+    """The same of true boxes (``image_id, label`` and :data:`CORNERS`) on the films, whose patients are resampled."""
+    matches = [match(truth, detections, films, label) for label in labels]
 
     def all_figures(w: np.ndarray) -> np.ndarray:
         pairs = [average_precision(each, w) for each in matches]
         ap, ar = (np.stack([pair[which] for pair in pairs], axis=1) for which in (0, 1))
         return np.concatenate([_mean(ap), _mean(ar), ap, ar], axis=1)
 
-    replicates = bootstrap(all_figures, people["patient"].to_list(), n_resamples=n_resamples, seed=seed)
+    replicates = bootstrap(all_figures, patients, n_resamples=n_resamples, seed=seed)
     names = [
         "map50",
         "mar50",
-        *(f"ap50 {label}" for label in measured),
-        *(f"ar50 {label}" for label in measured),
+        *(f"ap50 {label}" for label in labels),
+        *(f"ar50 {label}" for label in labels),
     ]
     return {name: replicates[number] for number, name in enumerate(names)}
 

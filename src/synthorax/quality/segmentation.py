@@ -6,16 +6,15 @@ Positive Dice is its mean over the films whose true mask has pixels; negative Di
 predicted mask is empty (both empty counts 1, SIIM-ACR Pneumothorax 2019; ChexGen, 'Segmentation').
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
-from synthorax.classifiers.statistics import Interval, mean_interval
+from synthorax.classifiers.statistics import Interval, Replicates, bootstrap, mean_interval
 from synthorax.errors import InputError, unknown_choice
 from synthorax.progress import track
-from synthorax.studies.annotations import read_annotations
+from synthorax.studies.annotations import mark_of, read_annotations
 from synthorax.studies.marks import Mark, agreed, pixels_of, read_mask_file
 
 
@@ -57,7 +56,7 @@ def dice_of_films(
             raise InputError(
                 f"{path} does not exist; expected a mask of every annotated film (empty where nothing is)."
             )
-        marks = [_mark(row) for row in film.filter(label=label).iter_rows(named=True)]
+        marks = [mark_of(row) for row in film.filter(label=label).iter_rows(named=True)]
         truth = agreed([mark for mark in marks if mark.kind not in ("none", "label")], size, least_raters)
         predicted = pixels_of(Mark(image, label, "mask", mask=lambda path=path: read_mask_file(path)), size)  # type: ignore[misc]
         rows.append((image, first["patient_id"], bool(truth.any()), dice(truth, predicted)))
@@ -81,17 +80,24 @@ def dice_figures(films: pl.DataFrame, n_resamples: int = 1000, seed: int = 0) ->
     return {name: _mean(part, n_resamples, seed) for name, part in parts.items()}
 
 
+def dice_replicates(films: pl.DataFrame, n_resamples: int = 1000, seed: int = 0) -> dict[str, Replicates]:
+    """The same figures on shared resamples, for differences between models; NaN where a resample has no such film."""
+    value, is_positive = films["dice"].to_numpy(), films["is_positive"].to_numpy().astype(float)
+    counted = np.stack([is_positive, 1 - is_positive, np.ones(len(value))], axis=1)
+
+    def means(w: np.ndarray) -> np.ndarray:
+        n = w @ counted
+        return np.divide(w @ (counted * value[:, None]), n, out=np.full_like(n, np.nan), where=n > 0)
+
+    found = bootstrap(means, _patients(films), n_resamples=n_resamples, seed=seed)
+    return {name: found[i] for i, name in enumerate(("positive_dice", "negative_dice", "dice"))}
+
+
+def _patients(films: pl.DataFrame) -> list[str]:
+    return films.select(pl.coalesce("patient_id", "image_id")).to_series().to_list()
+
+
 def _mean(films: pl.DataFrame, n_resamples: int, seed: int) -> Interval | None:
     if films.is_empty():
         return None
-    patients: Sequence[str] = films.select(pl.coalesce("patient_id", "image_id")).to_series().to_list()
-    return mean_interval(films["dice"].to_numpy(), patients, n_resamples=n_resamples, seed=seed)
-
-
-def _mark(row: dict) -> Mark:
-    """A row of ``annotations.parquet`` as a mark on its film's grid."""
-    box = tuple(row[name] for name in ("x_min", "y_min", "x_max", "y_max"))
-    if row["mask_file_name"] is not None:
-        path = Path(row["mask_file_name"])
-        return Mark(row["image_id"], row["label"], "mask", row["rater"], mask=lambda: read_mask_file(path))
-    return Mark(row["image_id"], row["label"], row["kind"], row["rater"], None if None in box else box)  # type: ignore[arg-type]
+    return mean_interval(films["dice"].to_numpy(), _patients(films), n_resamples=n_resamples, seed=seed)

@@ -6,7 +6,7 @@
 ``measuring``    accuracy on real and stressed films by patient, the controls, the verdict
 ``corruptions``  noise, blur, JPEG, exposure, rotation, resolution at five strengths
 ``population``   lung segmenters: Dice and distances under oedema, pacemaker, consolidation
-``segmenters``   a segmenter of any make; ``lung_unet`` is one to train, ``mask_overlap`` compares masks
+``segmenters``   a segmenter of any make (``downstream`` trains one); ``mask_overlap`` compares masks
 ``concept_attack`` CoRPA's: the fall of each label on films whose concepts were changed
 ``scan``         which of all findings and devices hurts most
 ``page``         the verdict on one page
@@ -20,11 +20,9 @@ from typing import Any
 _HOME = {
     "CORRUPTIONS": "corruptions",
     "EMBEDDED_PROMPTS": "shifts",
-    "LungUNet": "lung_unet",
     "POPULATION": "shifts",
     "PopulationTest": "population",
     "SHIFTS": "shifts",
-    "SegmenterConfig": "lung_unet",
     "Shift": "shifts",
     "StressTest": "measuring",
     "TestedSegmenter": "segmenters",
@@ -41,7 +39,6 @@ _HOME = {
     "read_films": "films",
     "read_lungs": "films",
     "scan_shifts": "scan",
-    "train_segmenter": "lung_unet",
     "write_corruptions_page": "page",
     "write_page": "page",
     "write_population_page": "page",

@@ -12,8 +12,8 @@ import numpy as np
 from synthorax.classifiers import model_files
 from synthorax.classifiers.loading import batches, load_films
 from synthorax.classifiers.models import FILMS_AT_ONCE, Predict, by_import_path
+from synthorax.downstream.segmenter import Segmenter, onto_films
 from synthorax.errors import ModelError
-from synthorax.stress.lung_unet import LungUNet, onto_films
 
 PSPNET_LUNGS = ("Left Lung", "Right Lung")
 
@@ -89,7 +89,7 @@ def load_segmenter(where: Path | str, output: str | None = None, *, device: str 
     """A segmenter by where it is.
 
     Args:
-        where: a folder of :func:`~synthorax.stress.lung_unet.train_segmenter`; ``xrv:pspnet``, TorchXRayVision's, where its
+        where: a folder of :func:`~synthorax.downstream.segmenter.train_segmenter`; ``xrv:pspnet``, TorchXRayVision's, where its
             cache holds the weights (opens a pickle); a ``.onnx`` file, whose input ``(N, C, H, W)`` gets films padded to
             squares, resized, in [0, 1]; or ``module:name``, a callable from films ``(N, H, W)`` to masks (its ``labels`` name
             its outputs; runs code of yours).
@@ -112,7 +112,7 @@ def load_segmenter(where: Path | str, output: str | None = None, *, device: str 
         own = getattr(predict, "labels", None)
         labels = tuple(map(str, own)) if own is not None else None
     else:
-        predict = LungUNet.load(path, device)
+        predict = Segmenter.load(path, device)
     return TestedSegmenter(text, predict, outputs, labels)
 
 

@@ -28,7 +28,7 @@ from synthorax.studies.coco import CocoFile, coco_file
 from synthorax.studies.films import film_size
 from synthorax.studies.formats import ANNOTATED
 from synthorax.studies.manifest import read_manifest
-from synthorax.studies.marks import Mark, MarkedSet, agreed, box_of, on_grid, pixels_of
+from synthorax.studies.marks import Mark, MarkedSet, agreed, box_of, on_grid, pixels_of, read_mask_file
 from synthorax.studies.tables import read_table, require_columns
 
 #: Column -> type. Pixels of the film where its size is known, else of the grid that the publisher drew on. ``x_max`` and
@@ -181,6 +181,15 @@ def read_annotations(folder: Path | str) -> pl.DataFrame:
     return frame.select(pl.col(name).cast(kind) for name, kind in ANNOTATIONS.items()).with_columns(
         pl.concat_str(pl.lit(f"{Path(folder)}/"), "mask_file_name").alias("mask_file_name")
     )
+
+
+def mark_of(row: Mapping[str, Any]) -> Mark:
+    """A row of ``annotations.parquet`` as a mark on its film's grid."""
+    box = tuple(row[name] for name in ("x_min", "y_min", "x_max", "y_max"))
+    if row["mask_file_name"] is not None:
+        path = Path(row["mask_file_name"])
+        return Mark(row["image_id"], row["label"], "mask", row["rater"], mask=lambda: read_mask_file(path))
+    return Mark(row["image_id"], row["label"], row["kind"], row["rater"], None if None in box else box)  # type: ignore[arg-type]
 
 
 @dataclass

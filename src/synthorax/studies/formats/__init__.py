@@ -87,4 +87,5 @@ ANNOTATED = {
         "object_cxr", "foreign objects as rectangles, ellipses, polygons", ("Foreign object",)
     ),
     "chestx-det": Annotated("chestx_det", "findings as polygons or boxes"),
+    "virtual-patients": Annotated("virtual_patients", "masks of findings and devices (phantom sample)"),
 }

@@ -1,0 +1,30 @@
+"""Downstream tasks: where a finding is, round what, and how much of it there is; models from annotated films.
+
+``annotated``  films with masks and boxes by class, from a manifest or a synthetic dataset
+``fitting``    the loop that all trainings share, resumable
+``trained``    a network with its record, in a folder
+``segmenter``  a U-Net: masks
+``detector``   Faster R-CNN: boxes
+``severity``   a network with one output: how much
+"""
+
+from importlib import import_module
+
+_HOME = {
+    "Detector": "detector",
+    "DetectorConfig": "detector",
+    "Segmenter": "segmenter",
+    "SegmenterConfig": "segmenter",
+    "SeverityConfig": "severity",
+    "SeverityModel": "severity",
+    "train_detector": "detector",
+    "train_segmenter": "segmenter",
+    "train_severity": "severity",
+}
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str):
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
