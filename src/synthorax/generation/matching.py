@@ -81,7 +81,7 @@ def filling(
             findings.setdefault(case["combination"], []).append(case)
     if len(members) < 2:
         raise InputError(f"the films are of {len(members)} groups by {', '.join(by)}; expected two or more to fill up.")  # fmt: skip
-    rows = []
+    rows: list[dict] = []
     for combination in sorted(findings):
         counts = {
             group: sum(case["combination"] == combination for case in some) for group, some in members.items()
