@@ -71,7 +71,7 @@ def _hardware() -> dict[str, object]:
         "free_disk_gb": round(shutil.disk_usage(Path.cwd()).free / 1e9, 1),
         "cuda": _cuda(torch),
         "gpus": [f"{gpu.name}, {gpu.total_memory / 1e9:.0f} GB" for gpu in gpus],
-        "bfloat16_speedup": round(_matmul_seconds(torch.float32) / _matmul_seconds(torch.bfloat16), 1),
+        "bfloat16_speedup": float(f"{_matmul_seconds(torch.float32) / _matmul_seconds(torch.bfloat16):.2g}"),
         "dtype_auto": str(compute_dtype("cuda" if gpus else "cpu")).removeprefix("torch."),
     }
 
