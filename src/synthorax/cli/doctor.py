@@ -23,6 +23,8 @@ NEEDS: dict[str, tuple[tuple[str, ...], str]] = {
     "train": ((), "films with reports"),
     "train diffusion --start": (("lora",), "films with reports, a recipe with lora_rank"),
     "train classifier": ((), "films with concepts"),
+    "train segmenter --encoder": (("segment",), "films with masks"),
+    "predict": ((), "a trained model and films"),
     "evaluate": ((), "a classifier, films with concepts"),
     "stress": (("model",), "a model and a table of films"),
     "stress MODEL.onnx": (("model", "onnx"), "the same"),

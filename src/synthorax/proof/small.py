@@ -14,7 +14,7 @@ import polars as pl
 
 from synthorax.files import atomic
 from synthorax.proof.cars import NAMES
-from synthorax.proof.page import render
+from synthorax.proof.page import changed_values, render
 from synthorax.proof.recipe import Recipe, read_recipe
 from synthorax.proof.running import run_recipe
 from synthorax.proof.small_inputs import make_control, make_films, make_patients
@@ -105,7 +105,7 @@ def _page(recipe: Recipe, folder: Path, seconds: Mapping[str, float], command: s
         folder,
         recipe,
         tables,
-        notes=notes(found),
+        notes=[*notes(found), *changed_values(recipe)],
         counts=counts,
         outcomes=[],
         provenance=said,

@@ -27,6 +27,7 @@ EXTRAS = {
     "onnx": ("onnxruntime",),
     "ct": ("nibabel",),
     "hf": ("datasets",),
+    "segment": ("segmentation-models-pytorch",),
     "lora": ("peft",),
     "chexgen": ("ftfy", "beautifulsoup4", "sentencepiece"),
     "tensorboard": ("tensorboard",),
