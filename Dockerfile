@@ -16,7 +16,7 @@ RUN useradd --uid 10001 --create-home --home-dir /home/synthorax synthorax \
 WORKDIR /opt/synthorax
 COPY pyproject.toml README.md LICENSE NOTICE ./
 COPY src ./src
-RUN pip install ".[workbench,ray,hf,xrv,ct,lora,chexgen,tensorboard,onnx]"
+RUN pip install ".[workbench,ray,hf,xrv,ct,lora,chexgen,tensorboard,onnx,segment]"
 
 # The tests alone need a browser, make and git.
 FROM base AS test

@@ -26,6 +26,7 @@ NEEDS: dict[str, tuple[tuple[str, ...], str]] = {
     "train segmenter --encoder": (("segment",), "films with masks"),
     "predict": ((), "a trained model and films"),
     "evaluate": ((), "a classifier, films with concepts"),
+    "bias": ((), "a classifier, films with concepts"),
     "stress": (("model",), "a model and a table of films"),
     "stress MODEL.onnx": (("model", "onnx"), "the same"),
     "recipes": ((), "films with concepts, synthetic films"),
