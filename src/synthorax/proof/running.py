@@ -57,9 +57,11 @@ def run_recipe(
         RunError: ``out`` holds another run, or one in use.
     """
     began = time.time()
-    is_task = recipe.protocol in downstream.TASKS
-    if is_task:
+    task = downstream.TASKS.get(recipe.protocol)
+    if task is not None:
         inputs = _task_checksums(recipe, studies, annotations, synthetic)
+        assert studies is not None, "checked with the inputs"
+        annotated = downstream.read_annotated_films(recipe, studies, annotations, synthetic)
     else:
         inputs = _checksums(studies, concepts, synthetic, reader)
     values = {f"{section}.{key}": value.value for section, key, value in recipe.rows()}
@@ -68,11 +70,10 @@ def run_recipe(
         tables: list[Table] = []
         n_resamples = recipe.values("measuring")["n_resamples"]
         sets: FilmSets
-        if is_task:
-            assert studies is not None, "checked with the inputs"
-            sets = films = downstream.read_annotated_films(recipe, studies, annotations, synthetic)
-            measured = downstream.run_task(recipe, films, run.path, device)
-            estimates, differences, comparisons = tables_of(measured, downstream.TASKS[recipe.protocol].figures)  # fmt: skip
+        if task is not None:
+            sets = annotated
+            measured = downstream.run_task(recipe, annotated, run.path, device)
+            estimates, differences, comparisons = tables_of(measured, task.figures)
         else:
             sets = cohort = _cohort(recipe, run.path, studies, concepts, synthetic)
             grid = recipe.values("grid")
