@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from synthorax.classifiers.augmentation import N_DRAWS, Augmentation, augment
+from synthorax.classifiers.augmentation import N_DRAWS, Augmentation, augment, move
 from synthorax.classifiers.backbones import backbone_named, build_network, normalisation
 from synthorax.classifiers.classifier import RECORD, Classifier, ClassifierRecord, normalise, read_record
 from synthorax.classifiers.latents import Autoencoder, latents_of
@@ -105,8 +105,8 @@ def train(
         out: folder for the checkpoint and the finished classifier.
         note: what the films are, kept in the record, e.g. ``simulated, one anatomy, 1600 virtual patients``.
         device: torch device.
-        autoencoder: read its latents of the films instead of pixels; there is no augmentation then, which acts on
-            pixels.
+        autoencoder: read its latents of the films instead of pixels; of the augmentation only what moves is done then,
+            to the latents.
         store: where the latents are kept, see :func:`~.latents.latents_of`.
 
     Raises:
@@ -124,7 +124,7 @@ def train(
     if autoencoder is None:
         pixels = load_films(films, size)
     else:
-        config = replace(config, augmentation=Augmentation(*[0.0] * (N_DRAWS - 1)))
+        config = replace(config, augmentation=replace(config.augmentation, contrast_fraction=0.0, brightness_fraction=0.0))  # fmt: skip
         pixels = latents_of(films, autoencoder, size, store)
     weights = [] if start is None else [x.cpu().numpy() for x in start.network.state_dict().values()]
     identity = fingerprint(asdict(config), labels, pixels, targets, *weights)
@@ -312,7 +312,7 @@ def _fit(network, config: TrainingConfig, pixels, targets, statistics, device, o
         if films.dtype == torch.uint8:
             x = augment(films[rows, None].to(device).float() / 255, draws[rows], config.augmentation)
         else:
-            x = films[rows].to(device)
+            x = move(films[rows].to(device).float(), draws[rows], config.augmentation)
         with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=config.precision == "bf16"):
             logits = network(normalise(x, *statistics))
         loss = masked_bce(logits.float(), y[rows].to(device), v)
