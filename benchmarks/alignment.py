@@ -1,16 +1,17 @@
 """Does alignment make the generator obey its prompts more, and what moves with it? A sweep, and one confirmation.
 
-    python benchmarks/alignment.py --cohort COHORT --out runs/alignment [--arms NAME ...] [--prompts 48 24 40]
+    python benchmarks/alignment.py --cohort COHORT --out runs/alignment [--arms NAME ...] [--prompts 48 24 48]
 
 Two judges are trained on virtual patients of COHORT, on disjoint halves of them. The first ranks four films of each of the
 training prompts (`synthorax rank`), of which the pairs come (`synthorax train alignment`): `best`, its best and its worst of a
 prompt; `unlike`, the two furthest apart in score of which the preferred one is *less* like the prompt's other films
-(MS-SSIM), so that what is preferred is not what is typical; `alike`, the two that are most alike and yet differ in
-score, so that exposure and anatomy do not decide. The second, which had no part in that, says how far films
-drawn before and after from the same seeds show what was asked: mean over labels and films, interval by prompt, paired.
+(MS-SSIM), so that what is preferred is not what is typical; `matched`, the two nearest in brightness that yet differ
+in score, so that exposure does not decide (a judge's score falls with brightness). The second, which had no part in that, says how far films
+drawn before and after from the same seeds show what was asked: mean over labels and films, interval by prompt, paired. Since a
+judge may follow exposure, the films before with the exposure of those after are measured too.
 
 Every arm is measured on the development prompts. One of them, by :func:`choose`'s rule, is measured once more on
-prompts that no choice has seen. Declared before the figures: obedience has risen where the score's interval lies above 0; diversity has
+prompts that no choice has seen, from other seeds. Declared before that: obedience has risen where the score's interval lies above 0; diversity has
 stayed where the upper end of the change of MS-SSIM between the seeds of a prompt (higher = less diverse) is below MARGIN;
 memorisation has stayed where no rise is shown of the share of films nearer to a preferred training film than one in a
 hundred of the films before. Everything is simulated, one anatomy. The same command resumes.
@@ -31,7 +32,7 @@ from synthorax.classifiers import Classifier, TrainingConfig, load_tested, train
 from synthorax.classifiers.loading import load_films
 from synthorax.classifiers.statistics import Difference, bootstrap, mean_interval
 from synthorax.concepts import Vocabulary, annotate_studies, label_column
-from synthorax.dataset import metadata_frame, read_metadata, write_metadata, write_png
+from synthorax.dataset import metadata_frame, read_metadata, read_png, write_metadata, write_png
 from synthorax.diffusion import load_model
 from synthorax.diffusion.model import compute_dtype
 from synthorax.diffusion.recipes import read_recipe
@@ -60,7 +61,7 @@ GAP = 0.02
 
 @dataclass(frozen=True)
 class Arm:
-    """``pairs``: best, unlike or alike; ``changes`` of the recipe; ``strength``: share of the weights' change that
+    """``pairs``: best, unlike or matched; ``changes`` of the recipe; ``strength``: share of the weights' change that
     is kept; the films' ``guidance``."""
 
     pairs: str
@@ -72,9 +73,9 @@ class Arm:
 ARMS = {
     "unlike": Arm("unlike"),
     "unlike, a quarter": Arm("unlike", strength=0.25),
-    "alike": Arm("alike", {"steps": 50}),
-    "alike, half": Arm("alike", {"steps": 50}, strength=0.5),
-    "alike, guidance 2": Arm("alike", {"steps": 50}, guidance=2.0),
+    "matched": Arm("matched", {"steps": 50}),
+    "matched, half": Arm("matched", {"steps": 50}, strength=0.5),
+    "matched, guidance 2": Arm("matched", {"steps": 50}, guidance=2.0),
 }
 
 
@@ -131,21 +132,28 @@ def drawn(
     return out / name / "synthetic"
 
 
-def chosen_pairs(ranking: pl.DataFrame, how: str) -> pl.DataFrame:
-    """A pair of each prompt, the better film first, of two at least GAP apart in score; see the module."""
+def unlike_pairs(ranking: pl.DataFrame) -> pl.DataFrame:
+    """Of each prompt the two films furthest apart in score of which the better is the less like the others."""
     rows = []
     for (text,), group in ranking.group_by("prompt", maintain_order=True):
         films, score = group["path"].to_list(), group["score"].to_numpy()
-        likeness = ms_ssim_matrix(load_films(films, 256) / 255)
-        gap = score[:, None] - score
-        if how == "unlike":
-            worth = np.where(likeness.mean(1)[:, None] <= likeness.mean(1), gap, -np.inf)
-        else:
-            worth = likeness
-        best, worst = np.unravel_index(np.where(gap >= GAP, worth, -np.inf).argmax(), gap.shape)
+        likeness = ms_ssim_matrix(load_films(films, 256) / 255).mean(1)
+        gap = np.where(likeness[:, None] <= likeness, score[:, None] - score, -np.inf)
+        best, worst = np.unravel_index(gap.argmax(), gap.shape)
         if gap[best, worst] >= GAP:
             rows.append({"prompt": text, "chosen": films[best], "rejected": films[worst]})
     return pl.DataFrame(rows)
+
+
+def exposed(before: Path, after: Path, out: Path) -> Path:
+    """The films before, each with the mean and the deviation of the film after of the same seed: its exposure alone."""
+    films = read_metadata(before)
+    for name in films["file_name"]:
+        x, y = read_png(before / name), read_png(after / name)
+        film = (x - x.mean()) / x.std() * y.std() + y.mean()
+        write_png(film.clip(0, 1), out / name, Synthetic="YES", Simulated="YES")
+    write_metadata(films, out)
+    return out
 
 
 def measured(folder: Path, second: Path, chosen: np.ndarray, start: np.ndarray) -> dict[str, np.ndarray]:
@@ -162,6 +170,7 @@ def measured(folder: Path, second: Path, chosen: np.ndarray, start: np.ndarray) 
         "asked for and seen": (seen & asked).sum(1) / asked.sum(1),
         "not asked for and seen": (seen & ~asked).sum(1) / (~asked).sum(1),
         "near a preferred training film": near,
+        "brightness": sized.mean((1, 2)),
     }
     found = {name: each.reshape(-1, SEEDS).mean(1) for name, each in per_film.items()}
     likeness = [ms_ssim_matrix(each)[np.triu_indices(SEEDS, 1)].mean() for each in sized.reshape(-1, SEEDS, *sized.shape[1:])]  # fmt: skip
@@ -178,11 +187,11 @@ def changes(before: dict[str, np.ndarray], after: dict[str, np.ndarray]) -> dict
 
 
 def choose(found: dict[str, dict[str, Difference]]) -> str:
-    """The largest rise of the score among the arms whose films did not become more alike (a quarter of MARGIN
-    at most, of the estimate); without one, the arm that became least alike."""
+    """The highest lower end of the score's change among the arms whose films did not become more alike (a quarter of
+    MARGIN at most, of the estimate); without one, the arm that became least alike."""
     likeness = {name: c["MS-SSIM between seeds"].estimate for name, c in found.items()}
     kept = [name for name in found if likeness[name] <= MARGIN / 4]
-    return max(kept, key=lambda name: found[name]["score"].estimate) if kept else min(likeness, key=lambda name: likeness[name])  # fmt: skip
+    return max(kept, key=lambda name: found[name]["score"].ci_low) if kept else min(likeness, key=lambda name: likeness[name])  # fmt: skip
 
 
 def picture(before: Path, after: Path, path: Path, n: int = 8) -> None:
@@ -197,7 +206,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--config", default="embedded-alignment")
     parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS))
-    parser.add_argument("--prompts", type=int, nargs=3, default=[48, 24, 40], help="training, development, confirmation")  # fmt: skip
+    parser.add_argument("--prompts", type=int, nargs=3, default=[48, 24, 48], help="training, development, confirmation")  # fmt: skip
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument(
         "--no-confirmation", action="store_true", help="the sweep alone, while arms are added"
@@ -212,13 +221,16 @@ def main() -> None:
     fitted, developed, confirmed = (every[sum(a.prompts[:i]) : sum(a.prompts[: i + 1])] for i in range(3))
     candidates = drawn(a.out, "candidates", model, fitted)
     loop = rank(candidates, str(first), a.out / "ranking", second=str(second), margin=GAP)
-    tables = {name: a.out / "ranking" / f"{name}.parquet" for name in ("unlike", "alike")}
+    rank(candidates, str(first), a.out / "ranking-matched", margin=GAP, matched=True)
+    tables = {"best": a.out / "ranking" / "pairs.parquet", "unlike": a.out / "ranking" / "unlike.parquet", "matched": a.out / "ranking" / "matched.parquet"}  # fmt: skip
+    order = {row["prompt"]: i for i, row in enumerate(fitted)}
+    matched = pl.read_parquet(a.out / "ranking-matched" / "pairs.parquet")
+    with atomic(tables["matched"]) as temporary:
+        matched.sort(pl.col("prompt").replace_strict(order)).write_parquet(temporary)
     ranking = pl.read_parquet(a.out / "ranking" / "ranking.parquet")
-    ranking = ranking.with_columns(path=pl.lit(f"{candidates}/") + pl.col("file_name"))
-    for name, table in tables.items():
-        with atomic(table) as temporary:
-            chosen_pairs(ranking, name).write_parquet(temporary)
-    tables["best"] = a.out / "ranking" / "pairs.parquet"
+    if not tables["unlike"].is_file():
+        with atomic(tables["unlike"]) as temporary:
+            unlike_pairs(ranking.with_columns(path=pl.lit(f"{candidates}/") + pl.col("file_name"))).write_parquet(temporary)  # fmt: skip
     n_pairs = {name: pl.read_parquet(table).height for name, table in tables.items()}
     print(f"pairs: {n_pairs}", *(f"{c.what}: {c.ours}; t p {c.p_bonferroni:.2g}" for c in loop), sep="\n", flush=True)  # fmt: skip
 
@@ -245,10 +257,17 @@ def main() -> None:
             table = tables[ARMS[name].pairs if name else "best"]
             chosen = load_films(pl.read_parquet(table)["chosen"].to_list(), PIXEL_SIDE)
             before = measured(folder, second, chosen, start)
-            found[name or "before"] = changes(before, measured(ours, second, chosen, start)) if name else {key: mean_interval(each, range(len(each))) for key, each in before.items()}  # fmt: skip
-            print(of, name, {key: str(each) for key, each in found[name or "before"].items()}, flush=True)
-            if name:
+            if name is None:
+                found["before"] = {key: mean_interval(each, range(len(each))) for key, each in before.items()}
+            else:
+                after = measured(ours, second, chosen, start)
+                control = measured(exposed(folder, ours, a.out / f"{of}-{name}-exposure" / "synthetic"), second, chosen, start)  # fmt: skip
+                found[name] = changes(before, after)
+                found[f"{name}: exposure alone"] = changes(before, control)
+                found[f"{name}: beyond exposure"] = changes(control, after)
                 picture(folder, ours, a.out / f"{of}-{name}.png")
+            for arm in list(found)[-1 if name is None else -3 :]:
+                print(f"{of}, {arm}:", {key: str(each) for key, each in found[arm].items()}, flush=True)
         return found
 
     found = {"development": measure(a.arms, developed, "development", "sample")}
