@@ -300,7 +300,7 @@ def test_config_refuses_unknown_keys_with_a_hint():
     assert (config.epochs, config.augmentation.rotation_degrees, config.batch_size) == (3, 0, 32)
     with pytest.raises(InputError, match="Did you mean 'learning_rate'"):
         TrainingConfig.from_mapping({"learning_rat": 1e-3})
-    with pytest.raises(InputError, match="precision is 'fp16'; expected one of bf16, fp32"):
+    with pytest.raises(InputError, match="precision is 'fp16'; expected one of auto, bf16, fp32"):
         train(replace(TINY, precision="fp16"), np.zeros((1, 32, 32)), np.zeros((1, 2)), LABELS)
 
 

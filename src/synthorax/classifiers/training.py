@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from synthorax import bfloat16
 from synthorax.classifiers.augmentation import N_DRAWS, Augmentation, augment, move
 from synthorax.classifiers.backbones import backbone_named, build_network, normalisation
 from synthorax.classifiers.classifier import RECORD, Classifier, ClassifierRecord, normalise, read_record
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     import torch
 
 CHECKPOINT = "checkpoint.safetensors"
+PRECISIONS = ("auto", "bf16", "fp32")
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,8 @@ class TrainingConfig:
     weight decay, the augmentation and the input's size.
 
     ``image_size_px`` None takes the backbone's. ``maximum_positive_weight`` bounds the weight of rare
-    labels, whose few positives would otherwise outweigh all else. ``precision``: ``bf16`` or ``fp32``.
+    labels, whose few positives would otherwise outweigh all else. ``precision``: ``bf16``, ``fp32``, or ``auto``: bf16
+    where the device multiplies it in hardware.
     """
 
     backbone: str = "small"
@@ -58,7 +61,7 @@ class TrainingConfig:
     warmup_fraction: float = 0.1
     maximum_positive_weight: float = 20.0
     augmentation: Augmentation = field(default_factory=Augmentation)
-    precision: str = "bf16"
+    precision: str = "auto"
     checkpoint_every_s: float = 30.0
     seed: int = 0
 
@@ -116,8 +119,8 @@ def train(
     import torch
 
     targets = checked_targets(films, targets, labels)
-    if config.precision not in ("bf16", "fp32"):
-        raise unknown_choice("precision", config.precision, ["bf16", "fp32"])
+    if config.precision not in PRECISIONS:
+        raise unknown_choice("precision", config.precision, PRECISIONS)
     size = config.image_size_px or backbone_named(config.backbone).image_size_px
     if start is not None:
         _check_start(start, config.backbone, size, labels, autoencoder)
@@ -313,7 +316,9 @@ def _fit(network, config: TrainingConfig, pixels, targets, statistics, device, o
             x = augment(films[rows, None].to(device).float() / 255, draws[rows], config.augmentation)
         else:
             x = move(films[rows].to(device).float(), draws[rows], config.augmentation)
-        with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=config.precision == "bf16"):
+        with torch.autocast(
+            torch.device(device).type, torch.bfloat16, enabled=is_bf16(config.precision, device)
+        ):
             logits = network(normalise(x, *statistics))
         loss = masked_bce(logits.float(), y[rows].to(device), v)
         for group in optimizer.param_groups:
@@ -327,6 +332,11 @@ def _fit(network, config: TrainingConfig, pixels, targets, statistics, device, o
             saved = time.monotonic()
     network.eval()
     return [float(np.mean(losses[i : i + n_batches])) for i in range(0, len(losses), n_batches)]
+
+
+def is_bf16(precision: str, device: str) -> bool:
+    """Whether a training of that precision computes in bfloat16 on the device."""
+    return bfloat16.is_fast(device) if precision == "auto" else precision == "bf16"
 
 
 def save_checkpoint(path: Path, network, optimizer, step: int, losses: list[float], identity: str) -> None:

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from synthorax import bfloat16
 from synthorax.classifiers.latents import encode
 from synthorax.diffusion import hub, transformer
 from synthorax.diffusion.control import Control
@@ -295,9 +296,8 @@ def compute_dtype(device: str, dtype: str = "auto") -> torch.dtype:
         if dtype not in named:
             raise ModelError(f"dtype is {dtype!r}; expected auto, {', '.join(named)}.")
         return named[dtype]
-    if device.startswith("cuda"):
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    return torch.bfloat16 if torch.ops.mkldnn._is_mkldnn_bf16_supported() else torch.float32
+    slow = torch.float16 if device.startswith("cuda") else torch.float32
+    return torch.bfloat16 if bfloat16.is_fast(device) else slow
 
 
 def weights_sha256(folder: Path) -> str:

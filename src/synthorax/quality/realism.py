@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from synthorax import bfloat16
 from synthorax.errors import InputError, unknown_choice
 from synthorax.seeds import derive_seed, generator
 
@@ -222,7 +223,7 @@ def _fit(network, inner, y: np.ndarray, rows: np.ndarray, config: CriticConfig, 
                 for i, (top, left) in zip(films, corners.tolist(), strict=True)
             ]
             x = _standardised(torch.stack(crops))
-            with torch.autocast("cpu", torch.bfloat16):
+            with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16.is_fast("cpu")):
                 logits = network(x)[:, 0]
             loss = binary_cross_entropy_with_logits(logits.float(), target[films], weight[films])
             for group in optimizer.param_groups:
