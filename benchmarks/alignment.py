@@ -71,8 +71,8 @@ class Arm:
 
 
 ARMS = {
+    "best": Arm("best"),
     "unlike": Arm("unlike"),
-    "unlike, a quarter": Arm("unlike", strength=0.25),
     "matched": Arm("matched", {"steps": 50}),
     "matched, half": Arm("matched", {"steps": 50}, strength=0.5),
     "matched, guidance 2": Arm("matched", {"steps": 50}, guidance=2.0),

@@ -7,7 +7,6 @@ patient and paired. `INPUT:K` runs the first K folds only: it is compared on the
 size and the embedded autoencoder's latents (32 x 16 x 16, made from 256 px) in the same network without its stem's halvings:
 
 * `latents`: as they are, as many epochs as the pixels; `latents x4`: four times as many, about the seconds of 128 px;
-* `latents moved`, `latents moved x4`: rotated, shifted and zoomed in latent space in training, as pixels are;
 * `latents views`, `latents views x4`: three augmented copies of each film are encoded too and take turns with it, in as many steps.
 
 'As good' was declared before the figures as: the interval of the difference lies above minus MARGIN; 'equal', within
@@ -45,8 +44,7 @@ LABELS = {"virtual patients": None, "ChestX-ray14": ("Pneumonia", "Pleural Effus
 PRECISION = "bf16" if compute_dtype("cpu") is torch.bfloat16 else "fp32"
 MARGIN = 0.03
 FOLDS, VIEWS = 5, 3
-INPUTS = ["pixels 256", "pixels 128", "pixels 64", "latents", "latents moved", "latents x4", "latents moved x4", "latents views x4"]  # fmt: skip
-STILL = Augmentation(*[0.0] * (N_DRAWS - 1))
+INPUTS = ["pixels 256", "pixels 128", "pixels 64", "latents", "latents x4", "latents views", "latents views x4"]  # fmt: skip
 
 
 def seconds(do: Callable[[], object]) -> tuple[float, object]:
@@ -79,7 +77,7 @@ class Cohort:
                 epochs=self.epochs, image_size_px=size, precision=PRECISION
             )
         n = self.epochs * (4 if arm.endswith("x4") else 1)
-        config = TrainingConfig(backbone="latent", epochs=n, precision=PRECISION, augmentation=Augmentation() if "moved" in arm else STILL)  # fmt: skip
+        config = TrainingConfig(backbone="latent", epochs=n, precision=PRECISION)  # fmt: skip
         if "views" in arm:
             return np.stack([self.plain, *self.views]), replace(config, epochs=n // (1 + VIEWS))
         return self.plain[None], config

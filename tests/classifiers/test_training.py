@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from synthorax.classifiers import training
-from synthorax.classifiers.augmentation import N_DRAWS, Augmentation, augment, move
+from synthorax.classifiers.augmentation import N_DRAWS, Augmentation, augment
 from synthorax.classifiers.classifier import Classifier
 from synthorax.classifiers.head import HeadConfig, finetune_head, fit_head
 from synthorax.classifiers.loading import load_films
@@ -249,11 +249,6 @@ def test_augmentation_moves_as_it_says():
     assert torch.allclose(moved, film.roll(-10, 3), atol=1e-4)
     brighter = augment(film * 0.5, np.array([[0, 0, 0, 0, 0, 1]]), Augmentation(0, 0, 0, 0, 0.2))
     assert brighter.max() == pytest.approx(0.7) and brighter.min() == pytest.approx(0.2)
-    # latents: of any range, by whole cells exactly
-    z = torch.full((1, 2, 10, 10), -3.0)
-    z[0, :, 4:6, 4:6] = torch.tensor([5.0, -7.0])[:, None, None]
-    there = move(z, np.array([[0, 0, 1, 0, 1, 1]]), Augmentation(0, 0.1, 0, 1, 1))
-    assert torch.allclose(there, z.roll(-1, 2), atol=1e-4)
 
 
 def test_learning_rate_warms_up_and_falls():

@@ -38,24 +38,18 @@ def augment(films: "torch.Tensor", draws: np.ndarray, amounts: Augmentation) -> 
         ``(B, 1, S, S)`` in [0, 1]; what moves in from outside repeats the film's edge.
     """
     import torch
-
-    contrast, brightness = torch.as_tensor(draws[:, 4:], dtype=films.dtype).T.to(films.device)
-    films = move(films, draws, amounts)
-    gain = (1 + contrast * amounts.contrast_fraction)[:, None, None, None]
-    offset = (brightness * amounts.brightness_fraction)[:, None, None, None]
-    return ((films - 0.5) * gain + 0.5 + offset).clamp(0, 1)
-
-
-def move(x: "torch.Tensor", draws: np.ndarray, amounts: Augmentation) -> "torch.Tensor":
-    """The first four draws alone, of films or, roughly, of their latents: ``(B, C, h, w)`` of any range."""
-    import torch
     from torch.nn import functional
 
-    rotation, across, down, zoom = torch.as_tensor(draws[:, :4], dtype=x.dtype).T.to(x.device)
+    rotation, across, down, zoom, contrast, brightness = torch.as_tensor(draws, dtype=films.dtype).T.to(
+        films.device
+    )
     angle = torch.deg2rad(rotation * amounts.rotation_degrees)
     scale = 1 + zoom * amounts.zoom_fraction
     cosine, sine = torch.cos(angle) / scale, torch.sin(angle) / scale
     shift = 2 * amounts.shift_fraction
     rows = [torch.stack([cosine, -sine, across * shift], 1), torch.stack([sine, cosine, down * shift], 1)]
-    grid = functional.affine_grid(torch.stack(rows, 1), list(x.shape), align_corners=False)
-    return functional.grid_sample(x, grid, padding_mode="border", align_corners=False)
+    grid = functional.affine_grid(torch.stack(rows, 1), list(films.shape), align_corners=False)
+    films = functional.grid_sample(films, grid, padding_mode="border", align_corners=False)
+    gain = (1 + contrast * amounts.contrast_fraction)[:, None, None, None]
+    offset = (brightness * amounts.brightness_fraction)[:, None, None, None]
+    return ((films - 0.5) * gain + 0.5 + offset).clamp(0, 1)

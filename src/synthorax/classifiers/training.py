@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from synthorax import bfloat16
-from synthorax.classifiers.augmentation import N_DRAWS, Augmentation, augment, move
+from synthorax.classifiers.augmentation import N_DRAWS, Augmentation, augment
 from synthorax.classifiers.backbones import backbone_named, build_network, normalisation
 from synthorax.classifiers.classifier import RECORD, Classifier, ClassifierRecord, normalise, read_record
 from synthorax.classifiers.latents import Autoencoder, latents_of
@@ -108,8 +108,8 @@ def train(
         out: folder for the checkpoint and the finished classifier.
         note: what the films are, kept in the record, e.g. ``simulated, one anatomy, 1600 virtual patients``.
         device: torch device.
-        autoencoder: read its latents of the films instead of pixels; of the augmentation only what moves is done then,
-            to the latents.
+        autoencoder: read its latents of the films instead of pixels; there is no augmentation then, which acts on
+            pixels.
         store: where the latents are kept, see :func:`~.latents.latents_of`.
 
     Raises:
@@ -127,7 +127,7 @@ def train(
     if autoencoder is None:
         pixels = load_films(films, size)
     else:
-        config = replace(config, augmentation=replace(config.augmentation, contrast_fraction=0.0, brightness_fraction=0.0))  # fmt: skip
+        config = replace(config, augmentation=Augmentation(*[0.0] * (N_DRAWS - 1)))
         pixels = latents_of(films, autoencoder, size, store)
     weights = [] if start is None else [x.cpu().numpy() for x in start.network.state_dict().values()]
     identity = fingerprint(asdict(config), labels, pixels, targets, *weights)
@@ -303,7 +303,7 @@ def _fit(network, config: TrainingConfig, pixels, targets, statistics, device, o
     ]
     optimizer = torch.optim.AdamW(groups, lr=config.learning_rate)
     checkpoint = None if out is None else Path(out) / CHECKPOINT
-    start, losses = _restore(checkpoint, network, optimizer, identity)
+    start, losses = restore_checkpoint(checkpoint, network, optimizer, identity)
     saved = time.monotonic()
     network.train()
     for step in track(range(start, n_steps), f"Training {config.backbone}", unit="steps"):
@@ -315,7 +315,7 @@ def _fit(network, config: TrainingConfig, pixels, targets, statistics, device, o
         if films.dtype == torch.uint8:
             x = augment(films[rows, None].to(device).float() / 255, draws[rows], config.augmentation)
         else:
-            x = move(films[rows].to(device).float(), draws[rows], config.augmentation)
+            x = films[rows].to(device)
         with torch.autocast(
             torch.device(device).type, torch.bfloat16, enabled=is_bf16(config.precision, device)
         ):
@@ -351,7 +351,7 @@ def save_checkpoint(path: Path, network, optimizer, step: int, losses: list[floa
         save_file(tensors, temporary, metadata=state)
 
 
-def _restore(path: Path | None, network, optimizer, identity: str) -> tuple[int, list[float]]:
+def restore_checkpoint(path: Path | None, network, optimizer, identity: str) -> tuple[int, list[float]]:
     """Load a checkpoint where there is one; returns the next step and the losses so far."""
     if path is None or not path.is_file():
         return 0, []
