@@ -74,6 +74,15 @@ def test_the_brightest_or_the_darkest_stands_first_as_asked(drawn, capsys):
     assert float(found[1][1]) == pytest.approx(best, abs=1e-3)
 
 
+def test_matched_pairs_are_the_nearest_in_brightness_that_the_score_tells_apart(drawn):
+    _, pairs = ranked(drawn, "--matched")
+    asked_for_all = pairs.filter(pl.col("prompt") == "prompt 1").row(0, named=True)  # scores .2, .5 and .8
+    assert asked_for_all["chosen_score"] - asked_for_all["rejected_score"] == pytest.approx(0.3, abs=0.01)
+    _, pairs = ranked(drawn, "--matched", "--margin", "0.5")
+    assert sorted(pairs["prompt"]) == ["prompt 1", "prompt 3", "prompt 5"], "the others differ by less"
+    assert (pairs["chosen_score"] - pairs["rejected_score"]).to_numpy() == pytest.approx(0.6, abs=0.01)
+
+
 def test_readers_come_before_the_judge(drawn, tmp_path):
     votes = tmp_path / "preferences.jsonl"
     votes.write_text(json.dumps({"chosen_file_name": "p1-1.png", "rejected_file_name": "p1-0.png"}) + "\n")

@@ -94,14 +94,22 @@ def feature_map(features: np.ndarray, seed: int = 0) -> np.ndarray:
     return TSNE(2, perplexity=perplexity, init="pca", random_state=seed).fit_transform(features)
 
 
-def _ms_ssim(films: np.ndarray) -> float:
+def ms_ssim_matrix(films: np.ndarray) -> np.ndarray:
+    """``(K, K)`` MS-SSIM of each two of ``(K, H, W)`` films in [0, 1], sides of :data:`MS_SSIM_LEAST_PX` at least; 1 with itself."""
     from itertools import combinations
 
     import torch
     from torchmetrics.functional.image import multiscale_structural_similarity_index_measure as ms_ssim
 
     x = torch.from_numpy(np.ascontiguousarray(films, dtype=np.float32))[:, None]
-    return float(np.mean([float(ms_ssim(x[[i]], x[[j]], data_range=1.0)) for i, j in combinations(range(len(x)), 2)]))  # fmt: skip
+    found = np.eye(len(films))
+    for i, j in combinations(range(len(films)), 2):
+        found[i, j] = found[j, i] = float(ms_ssim(x[[i]], x[[j]], data_range=1.0))
+    return found
+
+
+def _ms_ssim(films: np.ndarray) -> float:
+    return float(ms_ssim_matrix(films)[np.triu_indices(len(films), 1)].mean())
 
 
 def _distance(metric, real: np.ndarray, synthetic: np.ndarray) -> tuple[float, float]:

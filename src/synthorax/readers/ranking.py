@@ -20,7 +20,7 @@ from synthorax.classifiers import load_tested
 from synthorax.classifiers.held_out import plain
 from synthorax.classifiers.models import TestedModel
 from synthorax.classifiers.statistics import Difference, bootstrap_difference
-from synthorax.dataset import read_metadata
+from synthorax.dataset import read_metadata, read_png
 from synthorax.errors import InputError
 from synthorax.files import atomic
 
@@ -80,6 +80,7 @@ def rank(
     second: str | None = None,
     votes: Sequence[Path] = (),
     margin: float = MARGIN,
+    matched: bool = False,
     device: str = "cpu",
 ) -> list[Compared]:
     """Rank the films of each prompt and write ``ranking.parquet``, ``pairs.parquet`` and ``ranking.csv`` to ``out``.
@@ -93,6 +94,8 @@ def rank(
             film that was drawn first; a judge that ranked would flatter its choice.
         votes: ``preferences.jsonl`` of reader studies. Verdicts of the workbench (``is_valid``) count without being named.
         margin: see :data:`MARGIN`.
+        matched: pair, of the films that the score tells apart, the two nearest in mean brightness, not the first and the last:
+            a judge's score may follow exposure, and a model aligned on such pairs learns exposure.
         device: of the judges.
 
     Returns:
@@ -126,7 +129,7 @@ def rank(
     with atomic(out / RANKING) as temporary:
         ranked.select(columns).write_parquet(temporary)
     with atomic(out / PAIRS) as temporary:
-        _pairs(ranked, keys, margin).write_parquet(temporary)
+        _pairs(ranked, keys, margin, matched).write_parquet(temporary)
     found = _comparisons(ranked, keys, second is not None)
     with atomic(out / COMPARISON) as temporary:
         pl.DataFrame([{"comparison": c.what, "first": c.first, "second": c.second, "n_first": c.n_first, "n_second": c.n_second, "difference": c.ours.estimate, "ci_low": c.ours.ci_low, "ci_high": c.ours.ci_high, "p_one_tailed_bonferroni": c.p_bonferroni} for c in found], schema=_CSV).write_csv(temporary)  # fmt: skip
@@ -151,14 +154,25 @@ def _wins(votes: Sequence[Path]) -> dict[str, int]:
     return found
 
 
-def _pairs(ranked: pl.DataFrame, keys: Sequence[str], margin: float) -> pl.DataFrame:
-    """The best and the worst film of each prompt, where readers or the score tell them apart."""
+def _pairs(ranked: pl.DataFrame, keys: Sequence[str], margin: float, matched: bool) -> pl.DataFrame:
+    """A pair of each prompt, where readers or the score tell films apart: see :func:`rank`."""
     rows = []
     for _, group in ranked.sort("rank").group_by(keys, maintain_order=True):
-        best, worst = group.row(0, named=True), group.row(-1, named=True)
+        films = group.to_dicts()
+        best, worst = films[0], films[-1]
         is_voted = (best["verdict"], best["wins"]) > (worst["verdict"], worst["wins"])
-        if group.height > 1 and (is_voted or best["score"] - worst["score"] >= margin):
-            rows.append({"prompt": best["prompt"], "chosen": best["path"], "rejected": worst["path"], "chosen_score": best["score"], "rejected_score": worst["score"]})  # fmt: skip
+        pairs = [(x, y) for x in films for y in films if x is not y and x["score"] - y["score"] >= margin]
+        if is_voted and len(films) > 1:
+            pair = best, worst
+        elif pairs and matched:
+            bright = {film["path"]: read_png(film["path"]).mean() for film in films}
+            pair = min(pairs, key=lambda pair: abs(bright[pair[0]["path"]] - bright[pair[1]["path"]]))
+        elif (best, worst) in pairs:
+            pair = best, worst
+        else:
+            continue
+        chosen, rejected = pair
+        rows.append({"prompt": chosen["prompt"], "chosen": chosen["path"], "rejected": rejected["path"], "chosen_score": chosen["score"], "rejected_score": rejected["score"]})  # fmt: skip
     schema = {"prompt": pl.String, "chosen": pl.String, "rejected": pl.String, "chosen_score": pl.Float64, "rejected_score": pl.Float64}  # fmt: skip
     return pl.DataFrame(rows, schema=schema)
 
