@@ -10,7 +10,9 @@ import numpy as np
 
 from synthorax.classifiers.training import (
     CHECKPOINT,
+    PRECISIONS,
     batches_of_epoch,
+    is_bf16,
     learning_rate_at,
     restore_checkpoint,
     save_checkpoint,
@@ -19,14 +21,12 @@ from synthorax.errors import RunError, unknown_choice
 from synthorax.progress import track
 from synthorax.seeds import derive_seed
 
-PRECISIONS = ("bf16", "fp32")
-
 
 @dataclass(frozen=True)
 class FittingConfig:
     """What every training says.
 
-    ``warmup_fraction``: share of the steps in which the rate rises; ``precision``: bf16 (autocast) or fp32.
+    ``warmup_fraction``: share of the steps in which the rate rises; ``precision``: as for classifiers.
     """
 
     epochs: int = 10
@@ -91,7 +91,7 @@ def fit(
         with torch.random.fork_rng():
             torch.manual_seed(derive_seed(title, config.seed, step))
             with torch.autocast(
-                torch.device(device).type, torch.bfloat16, enabled=config.precision == "bf16"
+                torch.device(device).type, torch.bfloat16, enabled=is_bf16(config.precision, device)
             ):
                 loss = loss_of(batches[batch], epoch)
             for group in optimizer.param_groups:
