@@ -25,8 +25,9 @@ from synthorax.quality.samples import (
 from synthorax.seeds import generator
 from synthorax.studies import read_manifest
 
-#: Prompts whose films are compared with each other, and films of a map of each kind, at most.
-PROMPTS, MAPPED = 100, 500
+#: Prompts whose films are compared with each other, films of each (ChexGen: four seeds), and films of a map of each kind, at
+#: most.
+PROMPTS, SEEDS, MAPPED = 100, 4, 500
 #: Nearest pairs in the picture.
 PICTURED = 8
 #: Key of the training films' features; no dataset's folder can be named so.
@@ -157,7 +158,7 @@ def _likeness(d: Drawn, size_px: int) -> Iterator[dict]:
     """How alike films of one prompt are."""
     groups = d.rows.with_columns(path=pl.Series(d.paths)).group_by("prompt", maintain_order=True).agg("path").filter(pl.col("path").list.len() > 1)  # fmt: skip
     if groups.height:
-        some = groups.head(PROMPTS)
+        some = groups.head(PROMPTS).with_columns(pl.col("path").list.head(SEEDS))
         films = {prompt: load_films(paths, size_px) / 255 for prompt, paths in some.iter_rows()}
         for name, found in seed_similarity(films).items():
             yield _row(
