@@ -162,7 +162,7 @@ def test_inputs_belong_together(inputs, tmp_path, capsys):
     assert "--studies, --concepts and --synthetic belong together" in capsys.readouterr().err
     assert run(words("chexgen-classify", tmp_path / "b", (studies, concepts, []))) == 2
     assert (
-        "mix compares synthetic films; give their dataset folders by --synthetic FOLDER."
+        "chexgen-classify compares synthetic films; give their dataset folders by --synthetic FOLDER."
         in capsys.readouterr().err
     )
     assert run(words("chexgen-classify", tmp_path / "c", (studies, concepts, [str(tmp_path)]))) == 2
