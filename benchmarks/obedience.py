@@ -33,57 +33,84 @@ from synthorax.runs.making import FilmSettings, Job, make_films
 from synthorax.seeds import derive_seed, is_held_out
 from synthorax.studies import read_manifest
 
-#: Finding -> its label where it has one, wording of the training captions, other wordings, denial.
-FINDINGS: dict[str, tuple[str | None, str, tuple[str, ...], str]] = {
+#: Finding -> its label where it has one, wording of the training captions, denial.
+FINDINGS: dict[str, tuple[str | None, str, str]] = {
+    "pneumothorax": ("Pneumothorax", "{Side} pneumothorax.", "No evidence of pneumothorax."),
+    "effusion": ("Pleural Effusion", "{Side} effusion.", "No pleural effusion is identified."),
+    "consolidation": ("Pneumonia", "{Side} consolidation.", "No focal consolidation."),
+    "nodule or mass": ("Suspicious Malignancy", "{Side} mass.", "No pulmonary nodule or mass."),
+    "cardiomegaly": ("Cardiomegaly", "Enlarged heart.", "The heart is not enlarged."),
+    "oedema": (None, "Pulmonary oedema.", "No pulmonary edema."),
+    "atelectasis": (None, "Atelectasis.", "No atelectasis."),
+    "pacemaker": (None, "Pacemaker in place.", "No pacemaker."),
+}
+#: Other wordings, asked of a language model as a radiologist's sentences; it saw neither captions nor code.
+WORDINGS: dict[str, tuple[str, ...]] = {
     "pneumothorax": (
-        "Pneumothorax",
-        "{Side} pneumothorax.",
-        ("Air in the {side} pleural space with partial collapse of the lung.", "A {side}-sided PTX is noted."),
-        "No evidence of pneumothorax.",
+        "There is a moderate {side}-sided pneumothorax.",
+        "Small {side} apical pneumothorax, measuring 15 mm in depth.",
+        "A visible lung edge is present on the {side}, in keeping with a pneumothorax.",
+        "Large pneumothorax on the {side}.",
+        "Air is seen within the {side} pleural space, with the visceral pleural line 2.5 cm from the chest wall.",
+        "The {side} hemithorax shows a sizeable PTX.",
     ),
     "effusion": (
-        "Pleural Effusion",
-        "{Side} effusion.",
-        ("Fluid is seen in the {side} pleural space.", "There is layering pleural effusion at the {side} base."),
-        "No pleural effusion is identified.",
+        "There is a moderate {side} pleural effusion.",
+        "Blunting of the {side} costophrenic angle consistent with a small effusion.",
+        "Large {side}-sided pleural effusion.",
+        "Pleural fluid is layering at the {side} base with a meniscus.",
+        "A small volume of fluid is present in the pleural space on the {side}.",
+        "Moderate-sized {side} hydrothorax noted.",
     ),
     "consolidation": (
-        "Pneumonia",
-        "{Side} consolidation.",
-        ("Airspace disease in the {side} lung.", "The {side} lung shows dense consolidative change."),
-        "No focal consolidation.",
+        "There is consolidation in the {side} lower zone.",
+        "Dense {side} lower lobe airspace opacity with air bronchograms.",
+        "Patchy consolidative change is seen in the {side} mid zone.",
+        "Focal air space disease in the {side} upper lobe.",
+        "Confluent airspace shadowing is present on the {side}.",
+        "Extensive {side}-sided lobar consolidation.",
     ),
     "nodule or mass": (
-        "Suspicious Malignancy",
-        "{Side} mass.",
-        ("A rounded mass-like lesion projects over the {side} lung.", "Pulmonary mass, {side} side."),
-        "No pulmonary nodule or mass.",
+        "There is a 12 mm nodule in the {side} upper lobe.",
+        "Large {side} hilar mass.",
+        "A well-circumscribed rounded opacity measuring 2.3 cm projects over the {side} mid zone.",
+        "Spiculated mass lesion in the {side} upper zone measuring 4 cm.",
+        "Solitary pulmonary nodule noted on the {side}.",
+        "A coin lesion is seen in the {side} lower zone.",
     ),
     "cardiomegaly": (
-        "Cardiomegaly",
-        "Enlarged heart.",
-        ("Cardiomegaly is noted.", "The cardiac silhouette appears markedly increased in size."),
-        "The heart is not enlarged.",
+        "The heart is enlarged.",
+        "Moderate cardiomegaly.",
+        "The cardiothoracic ratio is increased at 0.62.",
+        "There is enlargement of the cardiac silhouette.",
+        "Heart size is above the upper limit of normal.",
+        "The cardiomediastinal silhouette demonstrates an enlarged heart.",
     ),
     "oedema": (
-        None,
-        "Pulmonary oedema.",
-        ("Findings of pulmonary edema.", "Increased interstitial markings from congestive heart failure."),
-        "No pulmonary edema.",
+        "There is moderate pulmonary edema.",
+        "Bilateral perihilar airspace shadowing in a bat's wing distribution, in keeping with pulmonary oedema.",
+        "Mild interstitial edema with Kerley B lines.",
+        "Appearances are those of acute alveolar oedema.",
+        "Diffuse septal thickening and peribronchial cuffing consistent with interstitial edema.",
+        "The lungs show florid changes of pulmonary oedema.",
     ),
     "atelectasis": (
-        None,
-        "Atelectasis.",
-        ("Subsegmental atelectatic change at the lung base.", "Bands of volume loss are seen."),
-        "No atelectasis.",
+        "Bibasilar atelectasis.",
+        "There is linear atelectasis at the left base.",
+        "Plate-like collapse is seen in the right lower zone.",
+        "Left lower lobe collapse with a sail-shaped retrocardiac density.",
+        "Band-like opacities at both lung bases represent subsegmental atelectasis.",
+        "Volume loss in the right upper lobe with elevation of the horizontal fissure, in keeping with atelectatic change.",
     ),
     "pacemaker": (
-        None,
-        "Pacemaker in place.",
-        ("A cardiac pacing device with leads is present.", "Dual chamber pacer overlies the chest."),
-        "No pacemaker.",
+        "A dual-chamber pacemaker is in situ.",
+        "Left chest wall pacemaker with leads terminating in the right atrium and right ventricle.",
+        "There is a left-sided permanent pacing device with its lead tips in satisfactory position.",
+        "Single-lead PPM noted.",
+        "A cardiac pacemaker generator overlies the left upper chest.",
+        "Pacing wires are seen projecting over the right heart from a left subclavian pulse generator.",
     ),
-}  # fmt: skip
+}
 NORMAL = "No findings."
 
 
@@ -165,10 +192,10 @@ def asked(seeds: int) -> list[dict]:
                 {"set": kind, "prompt": said, "asked": list(present), "denied": list(denied), "k": k}
             )
 
-    for name, (_, taught, _, denial) in FINDINGS.items():
+    for name, (_, taught, denial) in FINDINGS.items():
         add("one finding", taught, (name,), (), seeds)
         add("denied alone", denial, (), (name,), seeds // 4)
-    for name, (_, _, others, _) in FINDINGS.items():
+    for name, others in WORDINGS.items():
         for k in range(seeds):
             side = ("left", "right")[k % 2]
             said = others[k // 2 % len(others)].format(side=side, Side=side.capitalize())
@@ -181,10 +208,10 @@ def asked(seeds: int) -> list[dict]:
         add(kind, f"{FINDINGS[a][1]} {FINDINGS[b][1]}", (a, b), (), max(2, seeds // 5))
         if pair not in listed:
             add(
-                "one asked, one denied", f"{FINDINGS[a][1]} {FINDINGS[b][3]}", (a,), (b,), max(1, seeds // 10)
+                "one asked, one denied", f"{FINDINGS[a][1]} {FINDINGS[b][2]}", (a,), (b,), max(1, seeds // 10)
             )
             add(
-                "one asked, one denied", f"{FINDINGS[b][1]} {FINDINGS[a][3]}", (b,), (a,), max(1, seeds // 10)
+                "one asked, one denied", f"{FINDINGS[b][1]} {FINDINGS[a][2]}", (b,), (a,), max(1, seeds // 10)
             )
     add("floor", NORMAL, (), (), 2 * seeds)
     return found
