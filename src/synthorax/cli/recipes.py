@@ -94,7 +94,9 @@ def run(
         from synthorax.proof.trainings import PROTOCOLS
 
         if recipe.protocol not in PROTOCOLS:
-            raise InputError(f"--dry-run knows classifiers' recipes alone; {name} trains another kind of model.")
+            raise InputError(
+                f"--dry-run knows classifiers' recipes alone; {name} trains another kind of model."
+            )
         if studies is None or concepts is None:
             raise InputError(
                 "--dry-run needs --studies, --concepts and --synthetic: it reads them, and trains nothing."

@@ -65,7 +65,9 @@ def _read(sentence: str) -> tuple[list[str], bool]:
         denied |= any(m.state not in _ASKED for m in mentions)
         if set(asked) - {vocabulary.unremarkable} or (asked and vocabulary.name == "corpa"):
             sides = {name: at for name, m in asked.items() if (at := m.laterality or side)}
-            severities = {n: m.severity for n, m in asked.items() if m.severity and vocabulary.by_name[n].sided}
+            severities = {
+                n: m.severity for n, m in asked.items() if m.severity and vocabulary.by_name[n].sided
+            }
             found.append(prompt(asked, vocabulary, sides, severities))
     return found, denied or (not found and bool(_NOT.search(sentence)))
 
