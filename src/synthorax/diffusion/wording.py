@@ -1,6 +1,6 @@
 """Prompts in the words that a small text encoder was taught, whatever words they came in.
 
-The embedded model's captions say what is there, in a few hundred words; a word they lack means nothing to it, and
+The embedded model's captions say what is there, in a hundred words or two; a word they lack means nothing to it, and
 denials it never read. So the annotator reads the prompt first (synonyms, sides, severities, negation): a sentence in
 words of its own is said in the captions' instead, and what is denied is not said at all.
 """
