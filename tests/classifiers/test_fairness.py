@@ -8,7 +8,8 @@ import pytest
 from scipy.stats import hypergeom
 from sklearn import metrics as sk
 
-from synthorax.classifiers.fairness import _exchanged, any_finding, fairness, groups_of
+from synthorax.classifiers.fairness import _exchanged, any_finding, fairness
+from synthorax.classifiers.groups import groups_of
 from synthorax.cli import run
 from synthorax.errors import InputError
 
