@@ -77,7 +77,7 @@ def test_train_and_evaluate_commands(tables, tmp_path):
 
 
 def test_messages(tables, tmp_path):
-    with pytest.raises(InputError, match="outputs is 'label'; expected one of concepts, labels"):
+    with pytest.raises(InputError, match="outputs is 'label'; expected one of concepts, groups, labels"):
         read_examples(tables / "studies.parquet", tables / "concepts.parquet", "label")
     short = pl.read_parquet(tables / "concepts.parquet").head(100)
     write_concepts(short, tmp_path / "concepts.parquet", Vocabulary.load())

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from synthorax.cli import main, run
-from synthorax.diffusion import model, train_autoencoder, train_diffusion
+from synthorax.diffusion import model, new_models, train_autoencoder
 from synthorax.diffusion.checkpoints import Trainer
 from synthorax.diffusion.recipes import read_recipe
 
@@ -35,7 +35,7 @@ def forbid_writing(event: str, arguments: tuple) -> None:
 if not IS_FIRST:
     sys.addaudithook(forbid_writing)
 with pytest.MonkeyPatch.context() as patch:
-    for module in (model, train_autoencoder, train_diffusion):
+    for module in (model, new_models, train_autoencoder):
         patch.setattr(module, "compute_dtype", lambda *_: torch.float32)
     if STEP:
         films, out = WORDS[WORDS.index("--films") + 1], PLACE / "autoencoder"

@@ -12,7 +12,7 @@ import pytest
 import torch
 import yaml
 
-from synthorax.diffusion import model, train_autoencoder, train_diffusion
+from synthorax.diffusion import model, new_models, train_autoencoder, train_diffusion
 from synthorax.diffusion.processes import join
 from synthorax.errors import InputError
 
@@ -51,7 +51,7 @@ def trained(tiny, training_manifest, tmp_path_factory):
     (place / "apart-1" / "state.pt").unlink()
     resumed = two(0)
     with pytest.MonkeyPatch.context() as patch:
-        for module in (model, train_autoencoder, train_diffusion):
+        for module in (model, new_models, train_autoencoder):
             patch.setattr(module, "compute_dtype", lambda *_: torch.float32)
         train_autoencoder.train_autoencoder(tiny.autoencoder, [training_manifest], place / "one autoencoder")
         for name in ("one", "one goes on"):
