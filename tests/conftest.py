@@ -6,14 +6,16 @@ from types import SimpleNamespace
 import numpy as np
 import polars as pl
 import pytest
+from threadpoolctl import threadpool_limits
 
 from synthorax.dataset import write_png
 from synthorax.seeds import generator
 from synthorax.studies import write_manifest
 
-# One thread for torch in every test and in every process that one starts, whatever is run together: the same bits need
-# the same count.
+# One thread for torch and NumPy in every test and in every process that one starts, whatever is run together: the same bits
+# need the same count. NumPy has read the environment already.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+threadpool_limits(1)
 
 
 @pytest.fixture(scope="session")
