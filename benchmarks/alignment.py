@@ -34,7 +34,6 @@ from synthorax.classifiers.statistics import Difference, bootstrap, mean_interva
 from synthorax.concepts import Vocabulary, annotate_studies, label_column
 from synthorax.dataset import metadata_frame, read_metadata, read_png, write_metadata, write_png
 from synthorax.diffusion import load_model
-from synthorax.diffusion.model import compute_dtype
 from synthorax.diffusion.recipes import read_recipe
 from synthorax.diffusion.train_alignment import AlignmentConfig, train_alignment
 from synthorax.files import atomic
@@ -50,8 +49,6 @@ from synthorax.runs.measuring import known_targets
 from synthorax.seeds import derive_seed, generator
 from synthorax.studies import read_manifest
 
-#: bfloat16 is ten times slower where the processor has none.
-PRECISION = "bf16" if compute_dtype("cpu") is torch.bfloat16 else "fp32"
 SEEDS, GUIDANCE = 4, 2.5
 #: Of MS-SSIM.
 MARGIN = 0.01
@@ -92,7 +89,7 @@ def judge(out: Path, studies: pl.DataFrame, half: int) -> Path:
     some = [np.flatnonzero(mine & which) for which in (~tuned, tuned)]
     data = [([paths[i] for i in rows], targets[rows]) for rows in some]
     folder = out / f"judge-{half}"
-    found = train(TrainingConfig(epochs=12, seed=half, precision=PRECISION), *data[0], labels, validation=data[1], out=folder, note="simulated, virtual patients")  # fmt: skip
+    found = train(TrainingConfig(epochs=12, seed=half), *data[0], labels, validation=data[1], out=folder, note="simulated, virtual patients")  # fmt: skip
     print(f"judge {half}: validation macro AUROC {found.record.training['validation_macro_auroc']:.3f}, {len(some[0])} films", flush=True)  # fmt: skip
     return folder
 

@@ -33,15 +33,12 @@ from synthorax.classifiers.latents import latents_of, open_autoencoder
 from synthorax.classifiers.loading import load_films
 from synthorax.classifiers.statistics import Difference, Replicates, bootstrap
 from synthorax.concepts import Vocabulary, annotate_studies, label_column
-from synthorax.diffusion.model import compute_dtype
 from synthorax.files import atomic
 from synthorax.runs.measuring import known_targets
 from synthorax.seeds import derive_seed, generator
 from synthorax.studies import import_studies, read_manifest
 
 LABELS = {"virtual patients": None, "ChestX-ray14": ("Pneumonia", "Pleural Effusion")}
-#: bfloat16 is ten times slower where the processor has none.
-PRECISION = "bf16" if compute_dtype("cpu") is torch.bfloat16 else "fp32"
 MARGIN = 0.03
 FOLDS, VIEWS = 5, 3
 INPUTS = ["pixels 256", "pixels 128", "pixels 64", "latents", "latents x4", "latents views", "latents views x4"]  # fmt: skip
@@ -73,11 +70,9 @@ class Cohort:
         """``(V, N, ...)``: V views of each film, the first the film itself; and how to train on them."""
         if arm.startswith("pixels"):
             size = int(arm.split()[1])
-            return load_films(self.paths, size)[None], TrainingConfig(
-                epochs=self.epochs, image_size_px=size, precision=PRECISION
-            )
+            return load_films(self.paths, size)[None], TrainingConfig(epochs=self.epochs, image_size_px=size)
         n = self.epochs * (4 if arm.endswith("x4") else 1)
-        config = TrainingConfig(backbone="latent", epochs=n, precision=PRECISION)  # fmt: skip
+        config = TrainingConfig(backbone="latent", epochs=n)  # fmt: skip
         if "views" in arm:
             return np.stack([self.plain, *self.views]), replace(config, epochs=n // (1 + VIEWS))
         return self.plain[None], config

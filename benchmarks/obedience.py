@@ -160,7 +160,7 @@ def through(
 def oracle(model: DiffusionModel, cohort: Path, out: Path, size: int, epochs: int) -> Classifier:
     films, wanted, patients = through(model, cohort, out / f"train-{size}.npy", size)
     tuned = np.array([is_held_out(patient) for patient in patients])
-    config = TrainingConfig(epochs=epochs, image_size_px=size, seed=5, precision="fp32")
+    config = TrainingConfig(epochs=epochs, image_size_px=size, seed=5)
     found = train(
         config, films[~tuned], wanted[~tuned], list(FINDINGS), validation=(films[tuned], wanted[tuned]), out=out / "oracle",
         note=f"simulated, through the autoencoder, {len(set(patients))} virtual patients",

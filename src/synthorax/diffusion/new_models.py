@@ -44,7 +44,8 @@ def new_model(
         ModelError: a part of another layout, or none.
     """
     autoencoder = _autoencoder(vae)
-    channels, side = autoencoder.config.latent_channels, size // 2 ** (_levels(autoencoder) - 1)
+    channels = autoencoder.config.latent_channels
+    side = size // 2 ** (len(autoencoder.config.block_out_channels) - 1)
     parts = {"vae": autoencoder, "scheduler": scheduler(prediction)}
     card: dict[str, Any] = {"domains": {"simulated": VIRTUAL, "real": REAL}, "edit": EDIT, "notes": []}
     null_text = None
@@ -146,12 +147,7 @@ def _autoencoder(vae: Path | None) -> Any:
     if name not in ("AutoencoderDC", "AutoencoderKL"):
         raise ModelError(f"{vae} holds a {name}; expected AutoencoderDC or AutoencoderKL.")
     found = load_part(getattr(diffusers, name), vae, "vae").eval().requires_grad_(False)
-    if (
-        name == "AutoencoderDC"
-    ):  # the pipeline counts the levels by this key, which AutoencoderDC calls otherwise
+    # The pipeline counts the levels by this key, which AutoencoderDC calls otherwise.
+    if name == "AutoencoderDC":
         found.register_to_config(block_out_channels=list(found.config.encoder_block_out_channels))
     return found
-
-
-def _levels(autoencoder: Any) -> int:
-    return len(autoencoder.config.block_out_channels)

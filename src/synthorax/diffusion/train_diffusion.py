@@ -231,9 +231,8 @@ def write_pipeline(model: DiffusionModel, out: Path, has_lora: bool) -> Path:
         pipeline.unet.fuse_lora()
         pipeline.unet.unload_lora()
     for part in ("vae", "unet", "transformer", *(["text_encoder"] if model.null_text is None else [])):
-        if (
-            getattr(pipeline, part, None) is not None
-        ):  # T5 in half precision overflows: it stays as it is published
+        # T5 in half precision overflows: it stays as it is published.
+        if getattr(pipeline, part, None) is not None:
             getattr(pipeline, part).to(torch.float16)
     pipeline.save_pretrained(out)
     if model.null_text is not None:
@@ -273,7 +272,8 @@ def _embedding(
     kinds = {"", *(model.domain(is_simulated) for is_simulated in (True, False))}
     captions = {text for choices in said.values() for text, _ in choices} | {""}
     texts = sorted({f"{kind} {text}".strip() for kind in kinds for text in captions})
-    if not store.is_file():
+    stamp = store.parent / "films.parquet"
+    if not store.is_file() or store.stat().st_mtime < stamp.stat().st_mtime:
         with atomic(store) as temporary:
             shape = (len(texts), *model.null_text.shape)
             new = np.lib.format.open_memmap(temporary, "w+", np.float16, shape)
