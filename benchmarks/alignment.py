@@ -1,6 +1,6 @@
-"""Does alignment make the generator obey its prompts more, and what moves with it? A sweep, and one confirmation.
+"""Does alignment make the generator obey its prompts more, and what moves with it? A sweep, and two confirmations.
 
-    python benchmarks/alignment.py --cohort COHORT --out runs/alignment [--arms NAME ...] [--prompts 48 24 48]
+    python benchmarks/alignment.py --cohort COHORT --out runs/alignment [--arms NAME ...] [--prompts 48 24 48 55]
 
 Two judges are trained on virtual patients of COHORT, on disjoint halves of them. The first ranks four films of each of the
 training prompts (`synthorax rank`), of which the pairs come (`synthorax train alignment`): `best`, its best and its worst of a
@@ -14,7 +14,8 @@ Every arm is measured on the development prompts. One of them, by :func:`choose`
 prompts that no choice has seen, from other seeds. Declared before that: obedience has risen where the score's interval lies above 0; diversity has
 stayed where the upper end of the change of MS-SSIM between the seeds of a prompt (higher = less diverse) is below MARGIN;
 memorisation has stayed where no rise is shown of the share of films nearer to a preferred training film than one in a
-hundred of the films before. Everything is simulated, one anatomy. The same command resumes.
+hundred of the films before. A second confirmation, declared after the first had missed and before its films were drawn, asks for
+the asked-for labels that are seen instead of the score, on the prompts that are left, all of two labels. Everything is simulated, one anatomy. The same command resumes.
 """
 
 import argparse
@@ -203,7 +204,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--config", default="embedded-alignment")
     parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS))
-    parser.add_argument("--prompts", type=int, nargs=3, default=[48, 24, 48], help="training, development, confirmation")  # fmt: skip
+    parser.add_argument("--prompts", type=int, nargs=4, default=[48, 24, 48, 55], help="training, development, confirmations")  # fmt: skip
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument(
         "--no-confirmation", action="store_true", help="the sweep alone, while arms are added"
@@ -215,7 +216,9 @@ def main() -> None:
     studies = read_manifest(a.cohort / "studies.parquet")
     first, second = judge(a.out, studies, 0), judge(a.out, studies, 1)
     every = prompts(sum(a.prompts))
-    fitted, developed, confirmed = (every[sum(a.prompts[:i]) : sum(a.prompts[: i + 1])] for i in range(3))
+    fitted, developed, confirmed, again = (
+        every[sum(a.prompts[:i]) : sum(a.prompts[: i + 1])] for i in range(4)
+    )
     candidates = drawn(a.out, "candidates", model, fitted)
     loop = rank(candidates, str(first), a.out / "ranking", second=str(second), margin=GAP)
     rank(candidates, str(first), a.out / "ranking-matched", margin=GAP, matched=True)
@@ -271,10 +274,14 @@ def main() -> None:
     name = choose({arm: found["development"][arm] for arm in a.arms})
     print(f"chosen of {len(a.arms)}: {name}", flush=True)
     if not a.no_confirmation:
-        found["confirmation"] = measure([name], confirmed, "confirmation", "confirm")
-        c = found["confirmation"][name]
-        verdicts = {"obedience rises": c["score"].ci_low > 0, "diversity stays": c["MS-SSIM between seeds"].ci_high < MARGIN, "memorisation stays": not c["near a preferred training film"].ci_low > 0}  # fmt: skip
-        print(verdicts, flush=True)
+        for of, some, figure in (
+            ("confirmation", confirmed, "score"),
+            ("second confirmation", again, "asked for and seen"),
+        ):
+            found[of] = measure([name], some, of, of.replace("confirmation", "confirm"))
+            c = found[of][name]
+            verdicts = {f"{figure} rises": c[figure].ci_low > 0, "diversity stays": c["MS-SSIM between seeds"].ci_high < MARGIN, "memorisation stays": not c["near a preferred training film"].ci_low > 0}  # fmt: skip
+            print(of, verdicts, flush=True)
     with atomic(a.out / "alignment.json") as temporary:
         figures = {of: {arm: {key: str(each) for key, each in c.items()} for arm, c in each.items()} for of, each in found.items()}  # fmt: skip
         facts = {"pairs": n_pairs, "tried": len(a.arms), "chosen": name, "seconds": round(time.perf_counter() - began)}  # fmt: skip
