@@ -223,7 +223,7 @@ def main() -> None:
     loop = rank(candidates, str(first), a.out / "ranking", second=str(second), margin=GAP)
     rank(candidates, str(first), a.out / "ranking-matched", margin=GAP, matched=True)
     tables = {"best": a.out / "ranking" / "pairs.parquet", "unlike": a.out / "ranking" / "unlike.parquet", "matched": a.out / "ranking" / "matched.parquet"}  # fmt: skip
-    order = {row["prompt"]: i for i, row in enumerate(fitted)}
+    order = {f"{model.domain(True)} {row['prompt']}": i for i, row in enumerate(fitted)}
     matched = pl.read_parquet(a.out / "ranking-matched" / "pairs.parquet")
     with atomic(tables["matched"]) as temporary:
         matched.sort(pl.col("prompt").replace_strict(order)).write_parquet(temporary)
