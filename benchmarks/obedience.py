@@ -140,32 +140,35 @@ def targets(studies: pl.DataFrame, concepts: pl.DataFrame) -> np.ndarray:
 
 
 def through(
-    model: DiffusionModel, cohort: Path, store: Path, size: int
+    model: DiffusionModel, cohorts: list[Path], out: Path, size: int
 ) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """A cohort's films through the autoencoder, ``(N, size, size)`` uint8; their targets and patients."""
-    studies = read_manifest(cohort / "studies.parquet")
-    if not store.is_file():
-        rows = []
-        for batch in np.array_split(studies["file_name"].to_list(), max(1, len(studies) // 16)):
-            films = torch.from_numpy(load_films(list(batch), model.image_size).astype(np.float32) / 255)
-            with torch.autocast("cpu", model.dtype, enabled=model.dtype != torch.float32):
-                decoded = model.decode(model.encode(films))
-            rows.append(load_films(decoded.float().numpy(), size))
-        with atomic(store) as temporary, temporary.open("wb") as file:
-            np.save(file, np.concatenate(rows))
-    concepts = pl.read_parquet(cohort / "concepts.parquet")
-    return np.load(store), targets(studies, concepts), studies["patient_id"].to_list()
+    """The cohorts' films through the autoencoder, ``(N, size, size)`` uint8; their targets and patients."""
+    every, wanted, patients = [], [], []
+    for cohort in cohorts:
+        store = out / f"through-{cohort.name}.npy"
+        studies = read_manifest(cohort / "studies.parquet")
+        if not store.is_file():
+            rows = []
+            for batch in np.array_split(studies["file_name"].to_list(), max(1, len(studies) // 16)):
+                films = torch.from_numpy(load_films(list(batch), model.image_size).astype(np.float32) / 255)
+                with torch.autocast("cpu", model.dtype, enabled=model.dtype != torch.float32):
+                    decoded = model.decode(model.encode(films))
+                rows.append(load_films(decoded.float().numpy(), model.image_size))
+            with atomic(store) as temporary, temporary.open("wb") as file:
+                np.save(file, np.concatenate(rows))
+        every.append(load_films(np.load(store), size))
+        wanted.append(targets(studies, pl.read_parquet(cohort / "concepts.parquet")))
+        patients += studies["patient_id"].to_list()
+    return np.concatenate(every), np.concatenate(wanted), patients
 
 
-def oracle(model: DiffusionModel, cohort: Path, out: Path, size: int, epochs: int) -> Classifier:
-    films, wanted, patients = through(model, cohort, out / f"train-{size}.npy", size)
+def oracle(films: np.ndarray, wanted: np.ndarray, patients: list[str], out: Path, size: int, epochs: int) -> Classifier:  # fmt: skip
     tuned = np.array([is_held_out(patient) for patient in patients])
     config = TrainingConfig(epochs=epochs, image_size_px=size, seed=5)
-    found = train(
+    return train(
         config, films[~tuned], wanted[~tuned], list(FINDINGS), validation=(films[tuned], wanted[tuned]), out=out / "oracle",
         note=f"simulated, through the autoencoder, {len(set(patients))} virtual patients",
     )  # fmt: skip
-    return found
 
 
 def thresholds(oracle: Classifier, films: np.ndarray, wanted: np.ndarray) -> np.ndarray:
@@ -241,7 +244,7 @@ def share(hits: np.ndarray) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--train", type=Path, required=True)
+    parser.add_argument("--train", type=Path, nargs="+", required=True)
     parser.add_argument("--test", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--model", default=None)
@@ -258,15 +261,11 @@ def main() -> None:
     model = load_model(arguments.model)
     prompts = asked(arguments.seeds)
     settings = FilmSettings(arguments.guidance, arguments.steps, arguments.sampler)
-    judge = oracle(model, arguments.train, out, arguments.size, arguments.epochs)
-    films, wanted, patients = through(
-        model, arguments.train, out / f"train-{arguments.size}.npy", arguments.size
-    )
+    films, wanted, patients = through(model, arguments.train, out, arguments.size)
+    judge = oracle(films, wanted, patients, out, arguments.size, arguments.epochs)
     tuned = np.array([is_held_out(patient) for patient in patients])
     limits = thresholds(judge, films[tuned], wanted[tuned])
-    films, wanted, patients = through(
-        model, arguments.test, out / f"test-{arguments.size}.npy", arguments.size
-    )
+    films, wanted, patients = through(model, [arguments.test], out, arguments.size)
     scores = judge.predict(films)
     paths = drawn(model, prompts, out, settings)
     seen = judge.predict(paths) >= limits
