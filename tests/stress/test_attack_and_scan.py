@@ -110,9 +110,16 @@ def test_the_commands(table_path, tmp_path, tiny, monkeypatch, capsys):
     assert run(words) == 0
     assert "outer_class  Pleural Effusion         100.0 % ->   0.0 %, n 20" in capsys.readouterr().out
     assert len(json.loads((tmp_path / "a/attack.json").read_text())["rows"]) == 4
+    page = (tmp_path / "a/attack.html").read_text()
+    assert "1 of 4 labels and types fall" in page and page.index("<td>Pleural Effusion</td>") < page.index(
+        "<td>Pneumothorax</td>"
+    )
+    assert "outer class: absent lung markings → effusion" in page and page.count("<img") == 2 * 3
     words = ["stress", "scan", "squares:corner", "--films", str(table_path), "--out", str(tmp_path / "s"), "--model", str(tiny.pipeline)]  # fmt: skip
     words += ["--concepts", "mass,chest_drain", "--limit", "2", "--num-inference-steps", "2", "--skip", "0"]
     assert run(words) == 0
     said = capsys.readouterr().out
     assert "Left mass. " in said and ("hurts most" in said or "None of 2 shifts" in said)
+    page = (tmp_path / "s/scan.html").read_text()
+    assert page.count("<img") == 2 * 4 and "<td>Left mass.</td>" in page and said.endswith("scan.html\n")
     assert read_films(table_path).height == 48 and (tmp_path / "s/mass/sham/p0_0.png").is_file()

@@ -201,7 +201,7 @@ def corruptions(
 def attack(
     tested: Model,
     edits: Annotated[Path, typer.Argument(help="A dataset of 'synthorax edit' from a plan of 'perturb --types intra_class,outer_class': a folder with metadata.parquet.")],
-    out: Annotated[Path, typer.Option(help="Folder for attack.json.")],
+    out: Annotated[Path, typer.Option(help="Folder for attack.json and the page attack.html.")],
     names: Names = None,
     vocabulary: Annotated[str, typer.Option(help="Vocabulary that the plan was made with.")] = "corpa",
     threshold: Threshold = None, seed: Seed = 0, device: Device = "cpu",
@@ -211,13 +211,16 @@ def attack(
     from synthorax.concepts import Vocabulary
     from synthorax.dataset import read_metadata
     from synthorax.stress import attack as measured
+    from synthorax.stress import write_attack_page
 
     reader = load_tested(tested, threshold=threshold, names=names_of(names), device=device)
-    found = measured(reader, read_metadata(edits), edits, Vocabulary.load(vocabulary), seed=seed)
+    table = read_metadata(edits)
+    found = measured(reader, table, edits, Vocabulary.load(vocabulary), seed=seed)
     found.save(out)
+    write_attack_page(found, table, edits, out)
     for row in found.rows:
         typer.echo(f"{row.perturbation_type:12} {row.label:24} {100 * row.source.estimate:5.1f} % -> {100 * row.attacked.estimate:5.1f} %, n {row.attacked.n_images}, p {row.p_adjusted:.3f}{'  falls' if row.falls else ''}")  # fmt: skip
-    typer.echo(f"{out}/attack.json")
+    typer.echo(f"{out}/attack.html")
 
 
 @app.command()
@@ -232,7 +235,7 @@ def scan(
     """Which shift hurts most: every finding and device put into films of target 0, against shams, adjusted by Holm."""
     from synthorax.classifiers import load_tested
     from synthorax.diffusion import load_model
-    from synthorax.stress import make_stressed, measure_scan, read_films, scan_shifts
+    from synthorax.stress import make_stressed, measure_scan, read_films, scan_shifts, write_scan_page
 
     shifts = scan_shifts(names_of(concepts), tuple(names_of(leave_out) or ()))
     table = read_films(films)
@@ -250,7 +253,8 @@ def scan(
     found.save(out)
     for row in found.rows:
         typer.echo(f"{row.prompt:32} {100 * row.change.estimate:+6.1f} points ({100 * row.change.ci_low:+.1f} to {100 * row.change.ci_high:+.1f}), p {row.p_adjusted:.3f}{'  falls' if row.falls else ''}")  # fmt: skip
-    typer.echo(found.proposal)
+    write_scan_page(found, stressed, out)
+    typer.echo(f"{found.proposal}\n{out}/scan.html")
 
 
 def _test(

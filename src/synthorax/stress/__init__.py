@@ -9,7 +9,7 @@
 ``segmenters``   a segmenter of any make (``downstream`` trains one); ``mask_overlap`` compares masks
 ``concept_attack`` CoRPA's: the fall of each label on films whose concepts were changed
 ``scan``         which of all findings and devices hurts most
-``page``         the verdict on one page
+``page``         verdict or figures on one page
 
 A verdict is given only where the controls pass. Research only, not for diagnosis.
 """
@@ -39,9 +39,11 @@ _HOME = {
     "read_films": "films",
     "read_lungs": "films",
     "scan_shifts": "scan",
+    "write_attack_page": "page",
     "write_corruptions_page": "page",
     "write_page": "page",
     "write_population_page": "page",
+    "write_scan_page": "page",
 }
 __all__ = sorted(_HOME)
 

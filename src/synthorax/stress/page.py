@@ -12,9 +12,11 @@ from synthorax.classifiers.statistics import Interval
 from synthorax.dataset import read_png
 from synthorax.files import atomic
 from synthorax.quality.pictures import data_uri, difference_map, outlined
+from synthorax.stress.concept_attack import Attack
 from synthorax.stress.corruptions import STRENGTHS, CorruptionTest, corrupt
 from synthorax.stress.measuring import StressTest, points
 from synthorax.stress.population import PopulationTest, Stressed, edits_of
+from synthorax.stress.scan import Scan
 from synthorax.stress.segmenters import TestedSegmenter
 from synthorax.studies import read_film
 
@@ -94,6 +96,56 @@ def write_population_page(
         version=__version__,
     )  # fmt: skip
     return _written(page, Path(folder) / "population.html")
+
+
+def write_scan_page(
+    scan: Scan, stressed: Mapping[str, tuple[Path, pl.DataFrame]], folder: Path | str
+) -> Path:
+    """Write ``scan.html``: the findings in the order of their falls, and the first edit of each beside its sham."""
+    examples = {}
+    for found in scan.rows:
+        place, frame = stressed[found.name]
+        row = frame.filter("is_valid", perturbation_type=found.name).row(0, named=True)
+        source, edited, sham = (read_film(path).pixels for path in (row["source_file_name"], place / row["file_name"], place / f"sham/{row['source_image_id']}.png"))  # fmt: skip
+        examples[found.prompt] = [*_compared(source, edited), ("sham (nothing asked for)", data_uri(sham))]
+    rows = [{"words": [row.prompt], "before": row.sham, "after": row.edited, "change": row.change, "p_adjusted": row.p_adjusted, "falls": row.falls} for row in scan.rows]  # fmt: skip
+    page = _template("falls.html").render(
+        title="Stress test: scan over findings and devices", model=scan.model, films=f"{len(rows)} shifts", is_simulated=scan.is_simulated,
+        finding=scan.proposal, head=["what the edits show"], before="shams", after="edits", rows=rows, examples=examples,
+        note="The films are negative for the tested finding and stay so; a model that answers yes has taken one thing for another. A fall holds two things, the model's and the editor's: this proposes and gives no verdict.",
+        points=points, percent=percent, version=__version__,
+    )  # fmt: skip
+    return _written(page, Path(folder) / "scan.html")
+
+
+def write_attack_page(attack: Attack, edits: pl.DataFrame, dataset: Path, folder: Path | str) -> Path:
+    """Write ``attack.html``: labels by type of perturbation, and the first edit of each type."""
+    ordered = sorted(attack.rows, key=lambda row: row.change.estimate)
+    examples = {}
+    for kind in dict.fromkeys(row.perturbation_type for row in ordered):
+        row = edits.filter(pl.col("is_valid").fill_null(True), pl.col("source_file_name").is_not_null(), perturbation_type=kind).row(0, named=True)  # fmt: skip
+        source, edited = (read_film(dataset / row[name]).pixels for name in ("source_file_name", "file_name"))
+        before, after = (", ".join(row[name]) or "nothing" for name in ("concepts_before", "concepts_after"))
+        examples[f"{kind}: {before} → {after}".replace("_", " ")] = _compared(source, edited)
+    falling = sum(row.falls for row in ordered)
+    rows = [{"words": [row.perturbation_type.replace("_", " "), row.label], "before": row.source, "after": row.attacked, "change": row.change, "p_adjusted": row.p_adjusted, "falls": row.falls} for row in ordered]  # fmt: skip
+    page = _template("falls.html").render(
+        title="CoRPA's attack", model=attack.model, films=f"{attack.n_films} edits", is_simulated=attack.is_simulated,
+        finding=f"{falling} of {len(rows)} labels and types fall (Holm, 0.05 over all of them).", head=["perturbation", "label"],
+        before="sources", after="edits", rows=rows, examples=examples,
+        note="Each film is read against its own labels at the label's threshold. What falls is model and editor together: there is no sham here, so these are figures and no verdict.",
+        points=points, percent=percent, version=__version__,
+    )  # fmt: skip
+    return _written(page, Path(folder) / "attack.html")
+
+
+def _compared(source: np.ndarray, edited: np.ndarray) -> list[tuple[str, str]]:
+    shown = {
+        "source": source,
+        "edit (synthetic)": edited,
+        "edit minus source": difference_map(edited, source),
+    }
+    return [(caption, data_uri(picture)) for caption, picture in shown.items()]
 
 
 def percent(figure: Interval) -> str:
