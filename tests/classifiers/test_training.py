@@ -15,7 +15,7 @@ from synthorax.classifiers.head import HeadConfig, finetune_head, fit_head
 from synthorax.classifiers.loading import load_films
 from synthorax.classifiers.loss import masked_bce, positive_weights_of
 from synthorax.classifiers.metrics import auroc
-from synthorax.classifiers.training import TrainingConfig, learning_rate_at, train
+from synthorax.classifiers.training import TrainingConfig, learning_rate_at, rows_by_class, train
 from synthorax.dataset import write_png
 from synthorax.errors import InputError, ModelError, RunError
 
@@ -102,11 +102,31 @@ def test_files_arrays_and_bytes_predict_the_same(trained, tmp_path):
     assert trained[0].predict([]).shape == (0, 2) and trained[0].features(films).shape == (3, 256)
 
 
-@pytest.mark.parametrize(("precision", "stop_after"), [("bf16", 3), ("fp32", 8)])
-def test_resume_equals_uninterrupted(tmp_path, monkeypatch, precision, stop_after):
+def test_classes_are_drawn_equally_often():
+    """12 films with the first label, 3 of them with the second too, 2 unknown, 46 without any."""
+    targets = np.zeros((60, 3), np.float32)
+    targets[:12, 0], targets[:3, 1], targets[58:] = 1, 1, np.nan
+    rows = rows_by_class(targets, "test")
+    times = np.bincount(rows, minlength=60)
+    assert len(rows) == 60 and times[12:].sum() == 20 and times[12:].max() == 1, (
+        "no class for a label without films"
+    )
+    assert set(times[3:12]) <= {1, 2} and set(times[:3]) <= {7, 8, 9} and times[:12].sum() == 40
+    assert (rows_by_class(targets, "test") == rows).all() and (rows_by_class(targets, "other") != rows).any()
+    few = rows_by_class(np.eye(3, dtype=np.float32)[:2], "test")
+    assert sorted(few.tolist()) == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("precision", "stop_after", "sampling"),
+    [("bf16", 3, "films"), ("fp32", 8, "films"), ("fp32", 5, "classes")],
+)
+def test_resume_equals_uninterrupted(tmp_path, monkeypatch, precision, stop_after, sampling):
     """Stopped in the middle of the first epoch, and at the end of the second."""
     films, y = draw_films(32, 6)
-    config = replace(TINY, epochs=3, batch_size=8, precision=precision, checkpoint_every_s=0.0)
+    config = replace(
+        TINY, epochs=3, batch_size=8, precision=precision, sampling=sampling, checkpoint_every_s=0.0
+    )
     whole = train(config, films, y, LABELS)
 
     class Stopped(Exception):
@@ -295,6 +315,8 @@ def test_config_refuses_unknown_keys_with_a_hint():
     assert (config.epochs, config.augmentation.rotation_degrees, config.batch_size) == (3, 0, 32)
     with pytest.raises(InputError, match="Did you mean 'learning_rate'"):
         TrainingConfig.from_mapping({"learning_rat": 1e-3})
+    with pytest.raises(InputError, match="sampling is 'class'; expected one of classes, films"):
+        train(replace(TINY, sampling="class"), np.zeros((1, 32, 32)), np.zeros((1, 2)), LABELS)
     with pytest.raises(InputError, match="precision is 'fp16'; expected one of auto, bf16, fp32"):
         train(replace(TINY, precision="fp16"), np.zeros((1, 32, 32)), np.zeros((1, 2)), LABELS)
 

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 CHECKPOINT = "checkpoint.safetensors"
 PRECISIONS = ("auto", "bf16", "fp32")
+SAMPLINGS = ("films", "classes")
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,8 @@ class TrainingConfig:
     weight decay, the augmentation and the input's size.
 
     ``image_size_px`` None takes the backbone's. ``maximum_positive_weight`` bounds the weight of rare
-    labels, whose few positives would otherwise outweigh all else. ``precision``: ``bf16``, ``fp32``, or ``auto``: bf16
+    labels, whose few positives would otherwise outweigh all else. ``sampling``: ``films``, each once an epoch, or ``classes``, each
+    label's films and those without any equally often (ChexGen) and positives not weighted. ``precision``: ``bf16``, ``fp32``, or ``auto``: bf16
     where the device multiplies it in hardware.
     """
 
@@ -60,6 +62,7 @@ class TrainingConfig:
     weight_decay: float = 0.05
     warmup_fraction: float = 0.1
     maximum_positive_weight: float = 20.0
+    sampling: str = "films"
     augmentation: Augmentation = field(default_factory=Augmentation)
     precision: str = "auto"
     checkpoint_every_s: float = 30.0
@@ -121,6 +124,8 @@ def train(
     targets = checked_targets(films, targets, labels)
     if config.precision not in PRECISIONS:
         raise unknown_choice("precision", config.precision, PRECISIONS)
+    if config.sampling not in SAMPLINGS:
+        raise unknown_choice("sampling", config.sampling, SAMPLINGS)
     size = config.image_size_px or backbone_named(config.backbone).image_size_px
     if start is not None:
         _check_start(start, config.backbone, size, labels, autoencoder)
@@ -241,6 +246,21 @@ def batches_of_epoch(n_films: int, batch_size: int, *seed: object) -> list[np.nd
     return np.array_split(order, math.ceil(n_films / batch_size))
 
 
+def rows_by_class(targets: np.ndarray, *seed: object) -> np.ndarray:
+    """As many rows as films, ``(N,)``: each label's positives, and the films without any, take equal parts of them.
+
+    Within a class no film comes again before all have come. Classes without films are left out.
+    """
+    rng, positive = generator(*seed), targets == 1
+    classes = [np.flatnonzero(column) for column in (*positive.T, ~positive.any(1)) if column.any()]
+    parts = np.array_split(np.arange(len(targets)), len(classes))
+    drawn = []
+    for films, part in zip(classes, parts, strict=True):
+        rounds = [rng.permutation(films) for _ in range(math.ceil(len(part) / len(films)))]
+        drawn.append(np.concatenate(rounds)[: len(part)] if rounds else films[:0])
+    return np.concatenate(drawn)
+
+
 def checked_targets(films: Films, targets: np.ndarray, labels: Sequence[str]) -> np.ndarray:
     """The targets as float32 ``(N, L)``.
 
@@ -294,7 +314,9 @@ def _fit(network, config: TrainingConfig, pixels, targets, statistics, device, o
     n_batches = math.ceil(n / config.batch_size)
     n_steps = config.epochs * n_batches
     films, y = torch.from_numpy(pixels), torch.from_numpy(targets)
-    v = torch.from_numpy(positive_weights_of(targets, config.maximum_positive_weight)).float().to(device)
+    by_class = config.sampling == "classes"
+    weights = positive_weights_of(targets, config.maximum_positive_weight)
+    v = torch.from_numpy(np.ones_like(weights) if by_class else weights).float().to(device)
     decayed = [x for x in network.parameters() if x.ndim > 1]
     plain = [x for x in network.parameters() if x.ndim <= 1]
     groups = [
@@ -311,9 +333,12 @@ def _fit(network, config: TrainingConfig, pixels, targets, statistics, device, o
         if batch == 0 or step == start:
             batches = batches_of_epoch(n, config.batch_size, "order", config.seed, epoch)
             draws = generator("augmentation", config.seed, epoch).uniform(-1, 1, (n, N_DRAWS))
-        rows = batches[batch]
+            drawn = rows_by_class(targets, "classes", config.seed, epoch) if by_class else np.arange(n)
+        rows = drawn[batches[batch]]
         if films.dtype == torch.uint8:
-            x = augment(films[rows, None].to(device).float() / 255, draws[rows], config.augmentation)
+            x = augment(
+                films[rows, None].to(device).float() / 255, draws[batches[batch]], config.augmentation
+            )
         else:
             x = films[rows].to(device)
         with torch.autocast(
