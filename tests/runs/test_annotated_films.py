@@ -10,9 +10,9 @@ from PIL import Image
 
 from synthorax.cli import run
 from synthorax.dataset import read_metadata, read_png, write_png
-from synthorax.diffusion import load_model
-from synthorax.diffusion.annotations import palette
-from synthorax.diffusion.control import new_control
+from synthorax.diffusion import load_model, sample
+from synthorax.diffusion.annotations import Annotation, draw, palette
+from synthorax.diffusion.control import new_control, with_control
 from synthorax.diffusion.train_control import ControlConfig, export_control
 from synthorax.studies.annotations import read_annotations
 from synthorax.studies.run_lengths import decode, encode
@@ -100,6 +100,39 @@ def test_a_coco_file_asks_for_the_same_as_a_picture_and_is_made_once(tiny, contr
     assert generate(tiny, control, tmp_path / "asked.csv", tmp_path / "three", "--vary") == 0
     varied = read_png(tmp_path / "three/synthetic/masks/film-000000__mass.png")
     assert varied.any() and (varied != read_png(two / "masks/film-000000__mass.png")).any()
+
+
+def test_a_film_that_fails_its_judge_is_made_again_with_the_same_mask(
+    tiny, control, mask, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "judge_by_chance.py").write_text(
+        "import numpy as np\n"
+        "def view(films):\n"
+        "    odd = np.rint(films.mean((1, 2)) * 1000) % 2 == 1\n"
+        "    return np.stack([~odd, odd], 1).astype(float)\n"
+        "view.labels = ('view_position:PA', 'view_position:AP')\n"
+    )
+    write_png(mask, tmp_path / "mine.png")
+    table = {"prompt": ["Mass."] * 6, "mask_mass": ["mine.png"] * 6, "view_position": ["PA", "AP"] * 3}
+    pl.DataFrame(table).write_csv(tmp_path / "asked.csv")
+    judge = ["--judge", "judge_by_chance:view", "--budget", "4", "--seed", "2"]
+    assert generate(tiny, control, tmp_path / "asked.csv", tmp_path / "run", *judge) == 0
+    assert generate(tiny, control, tmp_path / "asked.csv", tmp_path / "plain", "--seed", "2") == 0
+    made, plain = tmp_path / "run/synthetic", tmp_path / "plain/synthetic"
+    rows = read_metadata(made).to_dicts()
+    assert {row["n_tries"] > 1 for row in rows} == {True, False} and any(row["is_valid"] for row in rows)
+    model = with_control(load_model(tiny.pipeline, dtype="float32"), control)
+    picture = draw(Annotation({"mass": mask[::2, ::2]}), palette(["mass"]), 64)[None]
+    for row in rows:
+        film = read_png(made / row["file_name"])
+        assert (film == read_png(plain / row["file_name"])).all() == (
+            row["n_tries"] == 1 or not row["is_valid"]
+        )
+        again = sample(model.annotated(picture), [row["prompt"]], [row["seed"]], negative_prompts=[row["negative_prompt"]], **{k: row[k] for k in ("guidance_scale", "num_inference_steps")})  # fmt: skip
+        assert np.abs(again.numpy()[0] - film).max() <= 0.6 / 255
+    assert (made / "coco.json").read_text() == (plain / "coco.json").read_text()
+    assert run(["runs", "verify", str(tmp_path / "run")]) == 0
 
 
 @pytest.mark.parametrize(
