@@ -20,7 +20,7 @@ demo: install
 	$(BIN)/synthorax demo --out runs/demo
 
 test: install
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 check: install
 	$(BIN)/ruff check .

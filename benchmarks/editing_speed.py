@@ -1,11 +1,14 @@
 """Six edits of one source: a plain loop over diffusers' own components against ``edit`` with its presets.
 
-    python benchmarks/editing_speed.py [--steps 100] [--skip 0.3] [--edits 6] [--dtype float32] [--model FOLDER]
+    python benchmarks/editing_speed.py [--steps 100] [--skip 0.3] [--edits 6] [--dtype float32] [--model FOLDER | --full-size]
 
 The plain loop is the public recipe: batch 1, each edit inverted anew over *all* steps with its trajectory stored, z_t
 divided by sigma_t (the last step's, where sigma is 0, is added as it is), prompt and empty prompt in calls of their own: 100 + 2 x 70 = 240 calls an
 image. Same network, dtype, threads, noise and film; encoding and decoding are in the times, which are the processor's, one thread, so that
-other work on the machine counts little. Prints one JSON object:
+other work on the machine counts little.
+``--full-size`` times the U-Net of Stable Diffusion 1 (850 million weights; films of 256 px, so that two cores end it) with weights
+that have learned nothing: its seconds mean something, its films do not; diffusers' LEDITS++ pipeline runs beside it with as many
+evaluations as `exact` (it is written for four latent channels, so it cannot run on the embedded model). Prints one JSON object:
 evaluations, seconds, ratios, the largest difference of the films (grey levels of 255), and the latents alive at a time
 against the number of steps, stored and streamed.
 """
@@ -13,12 +16,21 @@ against the number of steps, stored and streamed.
 import argparse
 import gc
 import json
+import tempfile
 import time
 from collections.abc import Callable
 
 import numpy as np
 import torch
-from diffusers import DDIMScheduler
+from diffusers import (
+    AutoencoderKL,
+    DDIMScheduler,
+    DPMSolverMultistepScheduler,
+    LEditsPPPipelineStableDiffusion,
+    StableDiffusionPipeline,
+    UNet2DConditionModel,
+)
+from PIL import Image
 
 from synthorax.diffusion import load_model
 from synthorax.editing import PRESETS, Way, edit, evaluations
@@ -94,6 +106,35 @@ def plain(model, film: torch.Tensor, prompt: str, steps: int, skip: float, w: fl
     return model.decode(x)
 
 
+def full_size(folder: str):
+    """A model of the published shape, its weights as they are drawn."""
+    small = load_model().pipeline
+    parts = {
+        "unet": UNet2DConditionModel(sample_size=32, cross_attention_dim=small.unet.config.cross_attention_dim),
+        "vae": AutoencoderKL(
+            block_out_channels=(128, 256, 512, 512), layers_per_block=2, sample_size=256,
+            down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
+        ),
+        **{name: getattr(small, name) for name in ("text_encoder", "tokenizer", "scheduler")},
+    }  # fmt: skip
+    nothing = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
+    StableDiffusionPipeline(**parts, **nothing).save_pretrained(folder)
+    return load_model(folder, dtype="float32")
+
+
+def ledits(model, film: np.ndarray, prompts: list[str], steps: int) -> None:
+    """One inversion and all edits of it by diffusers' pipeline, at its defaults, with the solver it was published with."""
+    parts = {name: getattr(model.pipeline, name) for name in ("vae", "text_encoder", "tokenizer", "unet")}
+    solver = DPMSolverMultistepScheduler.from_config(model.pipeline.scheduler.config, algorithm_type="sde-dpmsolver++", solver_order=2)  # fmt: skip
+    pipeline = LEditsPPPipelineStableDiffusion(**parts, scheduler=solver, safety_checker=None, feature_extractor=None, requires_safety_checker=False)  # fmt: skip
+    pipeline.set_progress_bar_config(disable=True)
+    pipeline.invert(
+        Image.fromarray((film * 255).astype(np.uint8)).convert("RGB"), num_inversion_steps=steps, skip=0.0
+    )
+    for prompt in prompts:
+        pipeline(editing_prompt=[prompt])
+
+
 def timed(function: Callable) -> tuple[object, float]:
     began = time.process_time()
     return function(), time.process_time() - began
@@ -117,10 +158,15 @@ def main() -> None:
     parser.add_argument("--edits", type=int, default=6)
     parser.add_argument("--dtype", default="auto")
     parser.add_argument("--model", default=None)
+    parser.add_argument("--full-size", action="store_true")
     parser.add_argument("--batch-size", type=int, default=16)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    model, w = load_model(arguments.model, dtype=arguments.dtype), 2.5
+    with tempfile.TemporaryDirectory() as folder:
+        model = (
+            full_size(folder) if arguments.full_size else load_model(arguments.model, dtype=arguments.dtype)
+        )
+    w = 2.5
     prompts = [PROMPTS[i % len(PROMPTS)] for i in range(arguments.edits)]
     y, x = np.mgrid[-1 : 1 : 1j * model.image_size, -1 : 1 : 1j * model.image_size]
     film = (0.5 + 0.3 * np.cos(3 * x) * np.cos(2 * y)).astype(np.float32)[None]
@@ -156,7 +202,16 @@ def main() -> None:
             "times_faster": round(plain_s / seconds, 2),
             "largest_difference_grey_levels": round(float(np.abs(films - looped).max()) * 255, 3),
         }
-    memory = {steps: bytes_alive(model, steps) for steps in (100, 300, 900)}
+    if arguments.full_size:
+        steps = arguments.steps - int(arguments.steps * arguments.skip)
+        _, seconds = timed(lambda: ledits(model, film[0], prompts, steps))
+        rows = steps * (1 + 2 * len(prompts))
+        found["LEDITS++ (diffusers)"] = {
+            "evaluations": rows,
+            "seconds": round(seconds, 2),
+            "times_faster": round(plain_s / seconds, 2),
+        }
+    memory = {} if arguments.full_size else {steps: bytes_alive(model, steps) for steps in (100, 300, 900)}
     print(
         json.dumps(
             {"dtype": str(model.dtype), "threads": 1, **found, "bytes_alive_at_steps": memory}, indent=1

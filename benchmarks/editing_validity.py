@@ -3,8 +3,9 @@
     python benchmarks/editing_validity.py --out runs/validity [--n 24] [--patients 300] [--model FOLDER]
 
 ``--n`` additions and as many removals are made with the finding's exact region as edit mask. *Valid*: the oracle, a
-classifier of other virtual patients that never saw an edit, finds every label as the target has it, and the automatic
-checks (``editing.checks``) pass. The judge of the retries is a third classifier, of patients of its own. The ceiling is
+classifier of other virtual patients that never saw an edit, finds every label as the target has it, the automatic
+checks (``editing.checks``) pass, and lung area and cardiothoracic ratio stay within the limits of ``downstream.anatomy`` (the
+ratio not where the heart's size was asked for). The judge of the retries is a third classifier, of patients of its own. The ceiling is
 the true counterfactual, and the same through the autoencoder; the floors are the source itself, the sham edit and the
 blur. Intervals: Wilson, 95 %, one edit a patient and type. Everything is simulated, one anatomy. The same command goes
 on with what a stopped one left. Writes ``validity.json``, ``validity.md`` and ``failures.png``.
@@ -25,6 +26,7 @@ from synthorax.classifiers import Classifier, TrainingConfig, train
 from synthorax.concepts import Vocabulary, annotate_studies, label_column
 from synthorax.dataset import read_metadata, write_png
 from synthorax.diffusion import load_model
+from synthorax.downstream.anatomy import LIMITS, Segmenters, anatomy, changes
 from synthorax.editing import METHODS, PRESETS, blur, check, edit, edit_until, evaluations, sham
 from synthorax.editing.masks import dilate
 from synthorax.editing.retry import Tried
@@ -39,6 +41,7 @@ from synthorax.studies import read_manifest
 SIZE, SEED = 256, 777000
 KINDS = {"insertion": "addition", "deletion": "removal"}
 ROUND_TRIP = "the same through the autoencoder"
+HEART = "Cardiomegaly"
 #: Beyond this a grey level of the true counterfactual counts as the finding's.
 VISIBLE = 0.08
 
@@ -144,25 +147,32 @@ def share(hits: np.ndarray) -> dict:
     return {"share": float(hits.mean()), "ci_low": float(low), "ci_high": float(high), "n": len(hits)}
 
 
-def judged(films: np.ndarray, rows: list[dict], oracle: Classifier, is_composed: bool) -> pl.DataFrame:
+def judged(films: np.ndarray, rows: list[dict], oracle: Classifier, segmenters: Segmenters, is_composed: bool) -> pl.DataFrame:  # fmt: skip
     """One row an edit: whether it is valid, and how near it is to the true counterfactual inside the mask.
 
     Films that were not composed with their source have no seam to check.
     """
-    found = oracle.predict(films.astype(np.float32)) >= np.array(oracle.thresholds)
+    films = films.astype(np.float32)
+    change = changes(
+        anatomy(np.stack([row["source"] for row in rows]), segmenters), anatomy(films, segmenters)
+    )
+    stays = {name: np.abs(values) <= LIMITS[name] for name, values in change.items()}
+    found = oracle.predict(films) >= np.array(oracle.thresholds)
     wanted, was = (states(rows, key, oracle.labels) for key in ("labels_after", "labels_before"))
     table = []
-    for film, row, state, target, before in zip(films, rows, found, wanted, was, strict=True):
+    for film, row, state, target, before, lungs, ratio in zip(films, rows, found, wanted, was, stays["lung_area"], stays["cardiothoracic_ratio"], strict=True):  # fmt: skip
         found_by_checks = check(row["source"], film, row["edit_mask"], row["keep_mask"]).problems()
         problems = found_by_checks if is_composed else []
         changed = target != before
+        is_kept = bool(lungs and (ratio or HEART in np.array(oracle.labels)[changed]))
         inside = structure(row["truth"], film, row["edit_mask"])
         table.append({
             "type": KINDS[row["perturbation_type"]],
             "finding": ", ".join(np.array(oracle.labels)[changed]),
             "asked": bool((state == target)[changed].all()),
             "labels": bool((state == target).all()),
-            "valid": bool((state == target).all()) and not problems,
+            "anatomy": is_kept,
+            "valid": bool((state == target).all()) and is_kept and not problems,
             "problems": " ".join(problems),
             "ssim_inside": inside.ssim_inside,
             "grey_difference_inside": inside.grey_difference_inside,
@@ -208,14 +218,15 @@ def main() -> None:
     for row in rows:
         row["seed"] = derive_seed(SEED, row["edit_id"])
     model = load_model(arguments.model, dtype=arguments.dtype)
+    segmenters = Segmenters.load()
     results, per_film = [], {}
     for name, films, cost in arms(rows, model, judge, arguments.budget):
-        table = per_film[name] = judged(films, rows, oracle, is_composed=name != ROUND_TRIP)
+        table = per_film[name] = judged(films, rows, oracle, segmenters, is_composed=name != ROUND_TRIP)
         for kind in ("addition", "removal"):
             some = table.filter(type=kind)
             results.append({
                 "arm": name, "type": kind, "evaluations": cost,
-                **{key: share(some[key].to_numpy()) for key in ("valid", "labels", "asked")},
+                **{key: share(some[key].to_numpy()) for key in ("valid", "labels", "asked", "anatomy")},
                 "ssim_inside": some["ssim_inside"].mean(), "grey_difference_inside": some["grey_difference_inside"].mean(),
                 "per_finding": {f: share(part["asked"].to_numpy()) for (f,), part in some.group_by("finding", maintain_order=True)},
             })  # fmt: skip
@@ -248,11 +259,11 @@ def _oracle_alone(rows: list[dict], oracle: Classifier, model) -> dict:
 
 def _markdown(results: list[dict]) -> str:
     lines = [
-        "| arm | type | evaluations | valid (95 % interval) | all labels | label asked for | SSIM to truth, inside | grey difference, inside |",
-        "| --- | --- | ---: | --- | --- | --- | ---: | ---: |",
+        "| arm | type | evaluations | valid (95 % interval) | all labels | label asked for | lungs and heart stay | SSIM to truth, inside | grey difference, inside |",
+        "| --- | --- | ---: | --- | --- | --- | --- | ---: | ---: |",
     ]
     for row in results:
-        shares = [f"{100 * s['share']:.0f} % ({100 * s['ci_low']:.0f} to {100 * s['ci_high']:.0f})" for s in (row["valid"], row["labels"], row["asked"])]  # fmt: skip
+        shares = [f"{100 * s['share']:.0f} % ({100 * s['ci_low']:.0f} to {100 * s['ci_high']:.0f})" for s in (row["valid"], row["labels"], row["asked"], row["anatomy"])]  # fmt: skip
         cost = "" if row["evaluations"] is None else f"{row['evaluations']:.0f}"
         lines.append(f"| {row['arm']} | {row['type']} | {cost} | {' | '.join(shares)} | {row['ssim_inside']:.3f} | {row['grey_difference_inside']:.1f} |")  # fmt: skip
     return "\n".join(lines) + "\n"

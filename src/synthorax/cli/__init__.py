@@ -48,6 +48,7 @@ COMMANDS = {
         "evaluate segmentation": "overlap:segmentation",
         "evaluate detection": "overlap:detection",
         "evaluate severity": "downstream:evaluate_severity",
+        "evaluate anatomy": "downstream:anatomy",
         "evaluate judge": "judges:evaluate_judge",
         "bias": "bias:app",
         "stress": "stress:app",

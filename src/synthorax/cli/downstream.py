@@ -1,4 +1,4 @@
-"""``synthorax train detector`` and ``severity``, ``predict``, and ``evaluate severity``."""
+"""``synthorax train detector`` and ``severity``, ``predict``, and ``evaluate severity`` and ``anatomy``."""
 
 from pathlib import Path
 from typing import Annotated
@@ -112,6 +112,24 @@ def evaluate_severity(
 
     found = severity_figures(predictions, studies, _names(targets), resamples, seed)
     tell({name: figure.interval() for name, figure in found.items()}, out / "severity.json")
+
+
+def anatomy(
+    dataset: Annotated[Path, typer.Argument(help="A dataset of edits: the folder with metadata.parquet, e.g. RUN/synthetic.")],
+    out: Annotated[Path, typer.Option(help="Folder for films.csv and anatomy.json.")],
+    lungs: Annotated[Path | None, typer.Option(help="A folder of 'train segmenter'; default: the shipped one, for virtual patients alone.")] = None,
+    heart: Annotated[Path | None, typer.Option(help="The same for the heart.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
+    device: Device = "cpu",
+) -> None:  # fmt: skip
+    """Cardiothoracic ratio and lung area of edits before and after: what changed that nobody asked for."""
+    from synthorax.downstream.anatomy import Segmenters, evaluate_anatomy
+
+    table = evaluate_anatomy(dataset, out, Segmenters.load(lungs, heart, device), seed=seed)
+    for row in table.iter_rows(named=True):
+        said = "not measured" if row["change"] is None else f"change {row['change']:+.3f} ({row['ci_low']:+.3f} to {row['ci_high']:+.3f}), {row['within']:.0%} within the limit"  # fmt: skip
+        missing = f", {row['n_not_measured']} not measured" if row["n_not_measured"] else ""
+        typer.echo(f"{row['figure']}, heart {row['heart']}: {said}, {row['n']} films{missing}")
 
 
 def _names(words: str) -> list[str]:

@@ -66,11 +66,12 @@ def diffusion(
 
 @app.command()
 def segmenter(
-    films: Annotated[Path, typer.Argument(help="A studies.parquet with --annotations; or, for lungs, CSV or Parquet: file_name, patient_id, left_lung_mask_file_name, right_lung_mask_file_name.")],
+    films: Annotated[Path, typer.Argument(help="A studies.parquet with --annotations or --mask; or, for lungs, CSV or Parquet: file_name, patient_id, left_lung_mask_file_name, right_lung_mask_file_name.")],
     out: Annotated[Path, typer.Option(help="Folder of the segmenter; the same command goes on with a stopped training.")],
     annotations: Annotated[Path | None, typer.Option(help="The films' masks: a folder made by 'studies annotations'.")] = None,
     label: Annotated[str | None, typer.Option(help="With --annotations: whose masks; several labels between commas count as one.")] = None,
-    split: Annotated[str | None, typer.Option(help="With --annotations: films of this split of the manifest alone.")] = None,
+    mask: Annotated[str | None, typer.Option(help="FILMS is a cohort's of 'phantom sample', and this one of its masks: lung, heart, a finding; with its --structures ribs, aorta ...")] = None,
+    split: Annotated[str | None, typer.Option(help="With --annotations or --mask: films of this split of the manifest alone.")] = None,
     encoder: Annotated[str | None, typer.Option(help="Of segmentation-models-pytorch, e.g. resnet34 (needs synthorax[segment]); default: a small U-Net.")] = None,
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the films.")] = 10,
     size: Annotated[int, typer.Option(help="Side of the network's input, px.")] = 96,
@@ -81,24 +82,31 @@ def segmenter(
     from synthorax.downstream import SegmenterConfig, train_segmenter
     from synthorax.errors import InputError
 
-    if (annotations is None) != (label is None) or (split is not None and annotations is None):
-        raise InputError("--annotations and --label belong together; --split is for them.")
+    if (annotations is None) != (label is None) or (mask is not None and annotations is not None):
+        raise InputError("--annotations and --label belong together, without --mask.")
+    if split is not None and annotations is None and mask is None:
+        raise InputError("--split is for --annotations or --mask.")
     config = SegmenterConfig(image_size_px=size, encoder=encoder, epochs=epochs, seed=seed)
-    if annotations is None or label is None:
+    if annotations is None and mask is None:
         from synthorax.stress import read_lungs
         from synthorax.stress.population import lungs_of
 
         table = read_lungs(films)
-        paths, masks = table["file_name"].to_list(), [lungs_of(row) for row in table.iter_rows(named=True)]
+        masks = [lungs_of(row) for row in table.iter_rows(named=True)]
     else:
         from synthorax.downstream.annotated import read_marks_of
+        from synthorax.phantom import cohort_masks
         from synthorax.studies import read_manifest
 
-        marks = read_marks_of([annotations], {label: [one.strip() for one in label.split(",")]})
         table = read_manifest(films)
-        table = table.filter(table["image_id"].is_in([*marks.rows]))
         table = table if split is None else table.filter(split=split)
-        paths, masks = table["file_name"].to_list(), [*marks.masks(table["image_id"].to_list(), label, size)]
+        if annotations is not None and label is not None:
+            marks = read_marks_of([annotations], {label: [one.strip() for one in label.split(",")]})
+            table = table.filter(table["image_id"].is_in([*marks.rows]))
+            masks = [*marks.masks(table["image_id"].to_list(), label, size)]
+        else:
+            masks = cohort_masks(films, table["image_id"].to_list(), str(mask))
+    paths = table["file_name"].to_list()
     found = train_segmenter(config, paths, masks, out=out, device=device)
     typer.echo(f"{out}: {table.height} films, loss {found.record['loss_per_epoch'][-1]:.3f}")
 

@@ -6,11 +6,13 @@
 ``segmenter``  a U-Net: masks
 ``detector``   Faster R-CNN: boxes
 ``severity``   a network with one output: how much
+``anatomy``    what an edit did to lungs and heart, by two segmenters that are shipped
 """
 
 from importlib import import_module
 
 _HOME = {
+    "evaluate_anatomy": "anatomy",
     "Detector": "detector",
     "DetectorConfig": "detector",
     "Segmenter": "segmenter",

@@ -17,6 +17,7 @@ _HOMES = {
     "patient_id_of": "patient",
     "film_source": "patient",
     "sample_cohort": "cohort",
+    "cohort_masks": "cohort",
     "concept_table": "cohort_tables",
     "counterfactual": "counterfactuals",
     "counterfactual_pairs": "counterfactuals",

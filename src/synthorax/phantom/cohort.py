@@ -23,8 +23,8 @@ import numpy as np
 
 from synthorax import __version__
 from synthorax.concepts import Vocabulary
-from synthorax.dataset import write_png
-from synthorax.errors import InputError, RunError
+from synthorax.dataset import read_png, write_png
+from synthorax.errors import InputError, RunError, unknown_choice
 from synthorax.files import atomic
 from synthorax.phantom.atlas import (
     ATLAS_VERSION,
@@ -50,6 +50,27 @@ from synthorax.phantom.processes import in_processes
 from synthorax.phantom.sites import DEFAULT_SITE, site_style
 from synthorax.progress import track
 from synthorax.seeds import generator
+
+
+def cohort_masks(studies: Path, image_ids: Sequence[str], name: str) -> list[np.ndarray]:
+    """One mask of each film of a cohort, bool ``(H, W)``, empty where the film does not show it.
+
+    Args:
+        studies: the cohort's ``studies.parquet``.
+        image_ids: whose masks.
+        name: as in the files' names: ``lung``, ``heart``, a finding, or with ``--structures`` a structure.
+
+    Raises:
+        InputError: no film has such a mask.
+    """
+    folder = studies.parent / "masks"
+    paths = [folder / f"{image_id}__{name}.png" for image_id in image_ids]
+    there = next((path for path in paths if path.is_file()), None)
+    if there is None:
+        names = {path.stem.rpartition("__")[2] for path in folder.glob("*__*.png")}
+        raise unknown_choice(f"mask of {studies.parent}", name, sorted(names))
+    shape = read_png(there).shape
+    return [read_png(path) > 0.5 if path.is_file() else np.zeros(shape, bool) for path in paths]
 
 
 @dataclass(frozen=True)
