@@ -1,6 +1,6 @@
 """Does the model draw what it is asked for? Eight findings: alone, two at once, denied, and in wording it was not taught.
 
-    python benchmarks/obedience.py --train COHORT --test COHORT --out runs/obedience [--model FOLDER] [--seeds 40]
+    python benchmarks/obedience.py --train COHORT [COHORT ...] --test COHORT --out runs/obedience [--model FOLDER] [--seeds 40]
 
 The oracle learns from the first cohort's films through the model's autoencoder (nine in ten patients; the tenth sets its
 thresholds) and is tested on the second's, other patients of ``synthorax phantom sample --site training --pairs any``. It
@@ -250,8 +250,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--model", default=None)
     parser.add_argument("--seeds", type=int, default=40, help="films a finding; other sets follow")
-    parser.add_argument("--size", type=int, default=160, help="side of the films that the oracle sees, px")
-    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--size", type=int, default=192, help="side of the films that the oracle sees, px")
+    parser.add_argument("--epochs", type=int, default=16)
     parser.add_argument("--guidance", type=float, default=3.0)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--sampler", default="dpm-solver")
