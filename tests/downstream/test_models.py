@@ -9,10 +9,11 @@ import torch
 
 from synthorax.classifiers.training import CHECKPOINT
 from synthorax.cli import run
-from synthorax.dataset import write_png
+from synthorax.dataset import read_png, write_png
 from synthorax.downstream import (
     Detector,
     DetectorConfig,
+    Segmenter,
     SegmenterConfig,
     SeverityConfig,
     SeverityModel,
@@ -23,6 +24,7 @@ from synthorax.downstream import (
 )
 from synthorax.downstream.annotated import Marks, film_boxes, read_marks_of, square_boxes
 from synthorax.errors import InputError, ModelError, RunError
+from synthorax.phantom import cohort_masks
 from synthorax.quality.detection import CORNERS
 from synthorax.quality.segmentation import dice_figures, dice_replicates
 from synthorax.quality.severity import severity_replicates
@@ -192,6 +194,37 @@ def test_the_commands_from_films_to_figures(films, capsys):
     assert told["mae"]["estimate"] == pytest.approx(np.mean([abs(predicted[i] - truth[i]) for i in truth]))
     assert run(["predict", str(films), studies, "--out", str(found)]) == 2
     assert "holds no segmenter, detector or severity model" in capsys.readouterr().err
+
+
+def test_a_segmenter_learns_a_mask_of_a_cohort_by_its_name(films, capsys):
+    """Films without the mask's file show nothing."""
+    truth = {f"i{i}": read_png(films / f"marks/masks/i{i}.png") > 0.5 for i in range(1, 12, 2)}
+    for image_id, mask in truth.items():
+        write_png(mask, films / f"masks/{image_id}__square.png")
+    studies = films / "studies.parquet"
+    found = cohort_masks(studies, ["i0", "i1", "i3"], "square")
+    assert not found[0].any() and (found[1] == truth["i1"]).all() and (found[2] == truth["i3"]).all()
+    words = [
+        "train",
+        "segmenter",
+        str(studies),
+        "--epochs",
+        "12",
+        "--size",
+        "32",
+        "--out",
+        str(films / "square"),
+    ]
+    assert run([*words, "--mask", "square"]) == 0
+    p = Segmenter.load(films / "square")(np.stack([read_png(films / f"i{i}.png") for i in range(12)]))
+    assert p[1::2][np.stack([*truth.values()])].mean() > 2 * p[::2].mean()
+    capsys.readouterr()
+    for more, sentence in (
+        (["--mask", "sqare"], "expected one of square. Did you mean 'square'"),
+        (["--mask", "square", "--annotations", "x", "--label", "y"], "belong together, without --mask"),
+        (["--split", "train"], "--split is for --annotations or --mask"),
+    ):
+        assert run([*words, *more]) == 2 and sentence in capsys.readouterr().err
 
 
 def test_the_paper_s_encoder(tmp_path):

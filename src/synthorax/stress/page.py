@@ -123,7 +123,12 @@ def write_attack_page(attack: Attack, edits: pl.DataFrame, dataset: Path, folder
     ordered = sorted(attack.rows, key=lambda row: row.change.estimate)
     examples = {}
     for kind in dict.fromkeys(row.perturbation_type for row in ordered):
-        row = edits.filter(pl.col("is_valid").fill_null(True), pl.col("source_file_name").is_not_null(), perturbation_type=kind).row(0, named=True)  # fmt: skip
+        known = [
+            pl.col(name).is_not_null() for name in ("source_file_name", "concepts_before", "concepts_after")
+        ]
+        row = edits.filter(pl.col("is_valid").fill_null(True), *known, perturbation_type=kind).row(
+            0, named=True
+        )
         source, edited = (read_film(dataset / row[name]).pixels for name in ("source_file_name", "file_name"))
         before, after = (", ".join(row[name]) or "nothing" for name in ("concepts_before", "concepts_after"))
         examples[f"{kind}: {before} → {after}".replace("_", " ")] = _compared(source, edited)
