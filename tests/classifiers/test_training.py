@@ -13,9 +13,9 @@ from synthorax.classifiers.augmentation import N_DRAWS, Augmentation, augment
 from synthorax.classifiers.classifier import Classifier
 from synthorax.classifiers.head import HeadConfig, finetune_head, fit_head
 from synthorax.classifiers.loading import load_films
-from synthorax.classifiers.loss import masked_bce, positive_weights_of
+from synthorax.classifiers.loss import masked_bce, positive_weights_of, rows_by_class
 from synthorax.classifiers.metrics import auroc
-from synthorax.classifiers.training import TrainingConfig, learning_rate_at, rows_by_class, train
+from synthorax.classifiers.training import TrainingConfig, learning_rate_at, train
 from synthorax.dataset import write_png
 from synthorax.errors import InputError, ModelError, RunError
 

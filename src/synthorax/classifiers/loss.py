@@ -1,8 +1,11 @@
-"""Binary cross-entropy over the labels that are known."""
+"""Binary cross-entropy over the labels that are known, and two ways to make rare labels count."""
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from synthorax.seeds import generator
 
 if TYPE_CHECKING:
     import torch
@@ -37,3 +40,18 @@ def positive_weights_of(targets: np.ndarray, maximum: float) -> np.ndarray:
         negatives, positives, out=np.ones(len(positives)), where=(positives > 0) & (negatives > 0)
     )
     return np.minimum(ratio, maximum)
+
+
+def rows_by_class(targets: np.ndarray, *seed: object) -> np.ndarray:
+    """As many rows as films, ``(N,)``: each label's positives, and the films without any, take equal parts of them.
+
+    Within a class no film comes again before all have come. Classes without films are left out.
+    """
+    rng, positive = generator(*seed), targets == 1
+    classes = [np.flatnonzero(column) for column in (*positive.T, ~positive.any(1)) if column.any()]
+    parts = np.array_split(np.arange(len(targets)), len(classes))
+    drawn = []
+    for films, part in zip(classes, parts, strict=True):
+        rounds = [rng.permutation(films) for _ in range(math.ceil(len(part) / len(films)))]
+        drawn.append(np.concatenate(rounds)[: len(part)] if rounds else films[:0])
+    return np.concatenate(drawn)

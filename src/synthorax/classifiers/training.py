@@ -24,7 +24,7 @@ from synthorax.classifiers.backbones import backbone_named, build_network, norma
 from synthorax.classifiers.classifier import RECORD, Classifier, ClassifierRecord, normalise, read_record
 from synthorax.classifiers.latents import Autoencoder, latents_of
 from synthorax.classifiers.loading import Films, load_films
-from synthorax.classifiers.loss import masked_bce, positive_weights_of
+from synthorax.classifiers.loss import masked_bce, positive_weights_of, rows_by_class
 from synthorax.classifiers.metrics import auroc, macro, per_label, thresholds_of
 from synthorax.errors import InputError, RunError, unknown_choice
 from synthorax.files import atomic
@@ -244,21 +244,6 @@ def batches_of_epoch(n_films: int, batch_size: int, *seed: object) -> list[np.nd
     """Rows of each batch: a permutation from the seed, cut into batches of nearly one size."""
     order = generator(*seed).permutation(n_films)
     return np.array_split(order, math.ceil(n_films / batch_size))
-
-
-def rows_by_class(targets: np.ndarray, *seed: object) -> np.ndarray:
-    """As many rows as films, ``(N,)``: each label's positives, and the films without any, take equal parts of them.
-
-    Within a class no film comes again before all have come. Classes without films are left out.
-    """
-    rng, positive = generator(*seed), targets == 1
-    classes = [np.flatnonzero(column) for column in (*positive.T, ~positive.any(1)) if column.any()]
-    parts = np.array_split(np.arange(len(targets)), len(classes))
-    drawn = []
-    for films, part in zip(classes, parts, strict=True):
-        rounds = [rng.permutation(films) for _ in range(math.ceil(len(part) / len(films)))]
-        drawn.append(np.concatenate(rounds)[: len(part)] if rounds else films[:0])
-    return np.concatenate(drawn)
 
 
 def checked_targets(films: Films, targets: np.ndarray, labels: Sequence[str]) -> np.ndarray:
