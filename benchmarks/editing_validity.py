@@ -1,14 +1,16 @@
 """Are edits valid? On virtual patients with their true counterfactuals: presets, retries, sham and blur.
 
-    python benchmarks/editing_validity.py --out runs/validity [--n 24] [--patients 300] [--model FOLDER]
+    python benchmarks/editing_validity.py --oracle A --judge B --edit C --out runs/validity [--n 200] [--model FOLDER]
 
-``--n`` additions and as many removals are made with the finding's exact region as edit mask. *Valid*: the oracle, a
-classifier of other virtual patients that never saw an edit, finds every label as the target has it, the automatic
+A, B and C are cohorts of ``synthorax phantom sample --site training --pairs any --atlas built-in``, different patients each. ``--n``
+additions and as many removals of C's films are made with the finding's exact region as edit mask. *Valid*: the oracle, a
+classifier of A's patients that never saw an edit, finds every label as the target has it, the automatic
 checks (``editing.checks``) pass, and lung area and cardiothoracic ratio stay within the limits of ``downstream.anatomy`` (the
-ratio not where the heart's size was asked for). The judge of the retries is a third classifier, of patients of its own. The ceiling is
+ratio not where the heart's size was asked for). The judge of the retries is another classifier, of B's patients. The ceiling is
 the true counterfactual, and the same through the autoencoder; the floors are the source itself, the sham edit and the
-blur. Intervals: Wilson, 95 %, one edit a patient and type. Everything is simulated, one anatomy. The same command goes
-on with what a stopped one left. Writes ``validity.json``, ``validity.md`` and ``failures.png``.
+blur. *Size*: pixels inside the mask that an edit changed visibly, over those that the true counterfactual changed; *place*: how far
+the centres of both changes are apart (medians). Intervals: Wilson, 95 %, one edit a patient and type. Everything is simulated, one anatomy.
+The same command goes on with what a stopped one left. Writes ``validity.json``, ``validity.md`` and ``failures.png``.
 """
 
 import argparse
@@ -20,9 +22,11 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import torch
+from obedience import places
 from statsmodels.stats.proportion import proportion_confint
 
 from synthorax.classifiers import Classifier, TrainingConfig, train
+from synthorax.classifiers.loading import load_films
 from synthorax.concepts import Vocabulary, annotate_studies, label_column
 from synthorax.dataset import read_metadata, write_png
 from synthorax.diffusion import load_model
@@ -31,11 +35,12 @@ from synthorax.editing import METHODS, PRESETS, blur, check, edit, edit_until, e
 from synthorax.editing.masks import dilate
 from synthorax.editing.retry import Tried
 from synthorax.perturbations import make_plan, prompt
-from synthorax.phantom import counterfactual_pairs, sample_cohort
+from synthorax.phantom import counterfactual_pairs
+from synthorax.phantom.projection import OBJECT_PIXEL_MM
 from synthorax.quality.structure import structure
 from synthorax.runs.demo import MASK_MARGIN_PX
 from synthorax.runs.measuring import known_targets
-from synthorax.seeds import derive_seed
+from synthorax.seeds import derive_seed, is_held_out
 from synthorax.studies import read_manifest
 
 SIZE, SEED = 256, 777000
@@ -44,22 +49,35 @@ ROUND_TRIP = "the same through the autoencoder"
 HEART = "Cardiomegaly"
 #: Beyond this a grey level of the true counterfactual counts as the finding's.
 VISIBLE = 0.08
+#: Side of a pixel of these films at mid-chest.
+MM = OBJECT_PIXEL_MM * 512 / SIZE
 
 
-def cohort(out: Path, site: str, name: str, number: int, n: int, renderings: int) -> Path:
-    return sample_cohort(n, SEED + number, out / name, size=SIZE, pairs="any", renderings=renderings, atlases=["built-in"], site=site)  # fmt: skip
-
-
-def classifier(folder: Path, validation: Path, out: Path, seed: int, epochs: int) -> Classifier:
-    """Labels from a cohort's films; thresholds from other patients' films."""
-    labels = Vocabulary.load().pathology_labels
-
-    def data(where: Path) -> tuple[list[Path], np.ndarray]:
-        films = read_metadata(where).filter(pl.col("source_image_id").is_null())["file_name"]
-        table = pl.read_parquet(where / "concepts.parquet")
-        return [where / name for name in films], known_targets(table, [label_column(name) for name in labels])
-
-    return train(TrainingConfig(epochs=epochs, seed=seed), *data(folder), labels, validation=data(validation), out=out, note="simulated")  # fmt: skip
+def classifier(cohorts: Sequence[Path], out: Path, seed: int, epochs: int, size: int) -> Classifier:
+    """Labels and places from the cohorts' films, nine in ten patients; thresholds from the others."""
+    vocabulary = Vocabulary.load()
+    labels = vocabulary.pathology_labels
+    masks = {label: vocabulary.concepts_of(label) for label in labels}
+    films, targets, tuned = [], [], []
+    for cohort in cohorts:
+        rows = read_metadata(cohort).filter(pl.col("source_image_id").is_null())
+        table = pl.read_parquet(cohort / "concepts.parquet")
+        films += [cohort / name for name in rows["file_name"]]
+        targets.append(known_targets(table, [label_column(name) for name in labels]))
+        tuned += [is_held_out(patient) for patient in table["patient_id"]]
+    pixels, wanted, keep = load_films(films, size), np.concatenate(targets), ~np.array(tuned)
+    where = np.concatenate([places(cohort, masks, size) for cohort in cohorts])
+    config = TrainingConfig("small_peaks", epochs=epochs, image_size_px=size, seed=seed)
+    return train(
+        config,
+        pixels[keep],
+        wanted[keep],
+        labels,
+        places=where[keep],
+        validation=(pixels[~keep], wanted[~keep]),
+        out=out,
+        note="simulated",
+    )
 
 
 def pairs(patients: Path, n: int) -> list[dict]:
@@ -135,37 +153,44 @@ def arms(
         logits, at = (np.log(p / (1 - p)) for p in (judge.predict(films).clip(1e-6, 1 - 1e-6), thresholds))
         return ((logits - at) * np.where(target[list(which)], 1, -1)).min(1)
 
-    tried: Tried = edit_until(
-        source, sent["prompt"], margin, inversion_prompts=sent["inversion_prompt"], preset="fast", accept=0.0,
-        budget=budget, **call,
-    )  # fmt: skip
-    yield f"fast, up to {budget} tries", tried.images, float(tried.n_tries.mean() * cost["fast"])
+    for preset in ("fast", "exact"):
+        tried: Tried = edit_until(
+            source, sent["prompt"], margin, inversion_prompts=sent["inversion_prompt"], preset=preset, accept=0.0,
+            budget=budget, **call,
+        )  # fmt: skip
+        yield f"{preset}, up to {budget} tries", tried.images, float(tried.n_tries.mean() * cost[preset])
 
 
 def share(hits: np.ndarray) -> dict:
+    if not len(hits):
+        return {"share": None, "ci_low": None, "ci_high": None, "n": 0}
     low, high = proportion_confint(int(hits.sum()), len(hits), method="wilson")
     return {"share": float(hits.mean()), "ci_low": float(low), "ci_high": float(high), "n": len(hits)}
 
 
-def judged(films: np.ndarray, rows: list[dict], oracle: Classifier, segmenters: Segmenters, is_composed: bool) -> pl.DataFrame:  # fmt: skip
+def judged(films: np.ndarray, rows: list[dict], oracle: Classifier, second: Classifier | None, segmenters: Segmenters, is_composed: bool) -> pl.DataFrame:  # fmt: skip
     """One row an edit: whether it is valid, and how near it is to the true counterfactual inside the mask.
 
     Films that were not composed with their source have no seam to check.
     """
     films = films.astype(np.float32)
-    change = changes(
-        anatomy(np.stack([row["source"] for row in rows]), segmenters), anatomy(films, segmenters)
-    )
+    before, after, true = (anatomy(x, segmenters) for x in (np.stack([row["source"] for row in rows]), films, np.stack([row["truth"] for row in rows])))  # fmt: skip
+    change = changes(before, after)
+    ratio_error = np.abs(after["cardiothoracic_ratio"] - true["cardiothoracic_ratio"])
     stays = {name: np.abs(values) <= LIMITS[name] for name, values in change.items()}
     found = oracle.predict(films) >= np.array(oracle.thresholds)
     wanted, was = (states(rows, key, oracle.labels) for key in ("labels_after", "labels_before"))
+    also = also_asked(films, rows, second) if second else [None] * len(rows)
     table = []
-    for film, row, state, target, before, lungs, ratio in zip(films, rows, found, wanted, was, stays["lung_area"], stays["cardiothoracic_ratio"], strict=True):  # fmt: skip
+    for i, (film, row, state, target, old) in enumerate(zip(films, rows, found, wanted, was, strict=True)):
         found_by_checks = check(row["source"], film, row["edit_mask"], row["keep_mask"]).problems()
         problems = found_by_checks if is_composed else []
-        changed = target != before
-        is_kept = bool(lungs and (ratio or HEART in np.array(oracle.labels)[changed]))
+        changed = target != old
+        is_heart = HEART in np.array(oracle.labels)[changed]
+        is_kept = bool(stays["lung_area"][i] and (is_heart or stays["cardiothoracic_ratio"][i]))
         inside = structure(row["truth"], film, row["edit_mask"])
+        n_changed, centre = _changed(film, row)
+        n_true, true_centre = _changed(row["truth"], row)
         table.append({
             "type": KINDS[row["perturbation_type"]],
             "finding": ", ".join(np.array(oracle.labels)[changed]),
@@ -176,66 +201,79 @@ def judged(films: np.ndarray, rows: list[dict], oracle: Classifier, segmenters: 
             "problems": " ".join(problems),
             "ssim_inside": inside.ssim_inside,
             "grey_difference_inside": inside.grey_difference_inside,
+            "size": n_changed / n_true if n_true else np.nan,
+            "place_mm": float(np.hypot(*(centre - true_centre))) * MM,
+            "ratio_error": float(ratio_error[i]) if is_heart else np.nan,
+            "second": also[i],
         })  # fmt: skip
-    return pl.DataFrame(table)
+    return pl.DataFrame(table, schema_overrides={"second": pl.Boolean})
+
+
+def also_asked(films: np.ndarray, rows: list[dict], second: Classifier) -> list[bool | None]:
+    """Whether the second oracle finds the labels that changed as asked; None where it knows none of them."""
+    found = second.predict(films) >= np.array(second.thresholds)
+    wanted, was = (states(rows, key, second.labels) for key in ("labels_after", "labels_before"))
+    changed = wanted != was
+    return [bool((f == w)[c].all()) if c.any() else None for f, w, c in zip(found, wanted, changed, strict=True)]  # fmt: skip
+
+
+def _changed(film: np.ndarray, row: dict) -> tuple[int, np.ndarray]:
+    """Pixels inside the mask that differ visibly from the source, and their centre; NaN of none."""
+    where = np.argwhere((np.abs(film - row["source"]) > VISIBLE) & row["edit_mask"])
+    return len(where), where.mean(0) if len(where) else np.full(2, np.nan)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--oracle", type=Path, nargs="+", required=True, help="cohorts that it learns from")
+    parser.add_argument("--judge", type=Path, nargs="+", required=True, help="others, for the retries' judge")
+    parser.add_argument("--edit", type=Path, required=True, help="a cohort whose films are edited")
+    parser.add_argument("--second", type=Path, help="a classifier's folder, e.g. one of real films alone")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--n", type=int, default=24, help="additions, and removals")
+    parser.add_argument("--n", type=int, default=200, help="additions, and removals")
     parser.add_argument(
-        "--patients", type=int, default=300, help="virtual patients that the oracle learns from"
+        "--size", type=int, default=192, help="side of the films that oracle and judge see, px"
     )
-    parser.add_argument(
-        "--judge-patients", type=int, default=150, help="others, of whom the retries' judge does"
-    )
-    parser.add_argument("--epochs", type=int, default=25)
+    parser.add_argument("--epochs", type=int, default=18)
     parser.add_argument("--budget", type=int, default=4)
-    parser.add_argument("--site", default="public", help="style of the films")
     parser.add_argument("--model", default=None)
     parser.add_argument("--dtype", default="auto")
     arguments = parser.parse_args()
-    out, epochs = arguments.out, arguments.epochs
+    out = arguments.out
     torch.set_num_threads(1)
     began = time.perf_counter()
-    validation = cohort(out, arguments.site, "val", 2, 60, 2)
-    oracle = classifier(
-        cohort(out, arguments.site, "oracle", 1, arguments.patients, 4),
-        validation,
-        out / "oracle_model",
-        1,
-        epochs,
+    oracle, judge = (
+        classifier(cohorts, out / f"{name}_model", seed, arguments.epochs, arguments.size)
+        for seed, (name, cohorts) in enumerate((("oracle", arguments.oracle), ("judge", arguments.judge)), 1)
     )
-    judge = classifier(
-        cohort(out, arguments.site, "judge", 4, arguments.judge_patients, 4),
-        validation,
-        out / "judge_model",
-        2,
-        epochs,
-    )
-    rows = pairs(cohort(out, arguments.site, "edit", 3, max(60, 5 * arguments.n // 2), 1), arguments.n)
+    rows = pairs(arguments.edit, arguments.n)
     for row in rows:
         row["seed"] = derive_seed(SEED, row["edit_id"])
     model = load_model(arguments.model, dtype=arguments.dtype)
-    segmenters = Segmenters.load()
+    segmenters, second = Segmenters.load(), arguments.second and Classifier.load(arguments.second)
     results, per_film = [], {}
     for name, films, cost in arms(rows, model, judge, arguments.budget):
-        table = per_film[name] = judged(films, rows, oracle, segmenters, is_composed=name != ROUND_TRIP)
+        table = per_film[name] = judged(
+            films, rows, oracle, second, segmenters, is_composed=name != ROUND_TRIP
+        )
         for kind in ("addition", "removal"):
             some = table.filter(type=kind)
             results.append({
                 "arm": name, "type": kind, "evaluations": cost,
-                **{key: share(some[key].to_numpy()) for key in ("valid", "labels", "asked", "anatomy")},
-                "ssim_inside": some["ssim_inside"].mean(), "grey_difference_inside": some["grey_difference_inside"].mean(),
-                "per_finding": {f: share(part["asked"].to_numpy()) for (f,), part in some.group_by("finding", maintain_order=True)},
+                **{key: share(some[key].drop_nulls().to_numpy()) for key in ("valid", "labels", "asked", "anatomy", "second")},
+                **{key: some[key].mean() for key in ("ssim_inside", "grey_difference_inside")},
+                "per_finding": {
+                    f: {key: share(part[key].to_numpy()) for key in ("valid", "asked")} | {key: part[key].fill_nan(None).quantile(0.5) for key in ("size", "place_mm", "ratio_error")}
+                    for (f,), part in some.group_by("finding", maintain_order=True)
+                },
             })  # fmt: skip
         if name == "fast":
             _picture(out / "failures.png", rows, films, table)
     found = {
         "model": model.model_id, "model_sha256": model.model_sha256, "dtype": str(model.dtype), "settings": model.edit_settings,
-        "methods": list(METHODS), "n": arguments.n, "site": arguments.site, "oracle_patients": arguments.patients, "judge_patients": arguments.judge_patients,
-        "oracle_on_true_films": _oracle_alone(rows, oracle, model), "seconds": round(time.perf_counter() - began),
+        "methods": list(METHODS), "n": arguments.n, "cohorts": {key: str(getattr(arguments, key)) for key in ("oracle", "judge", "edit")},
+        "oracle_on_true_films": _oracle_alone(rows, oracle, model), "second_on_true_films": second and _oracle_alone(rows, second, model),
+        "seconds": round(time.perf_counter() - began),
         "results": results,
     }  # fmt: skip
     (out / "validity.json").write_text(json.dumps(found, indent=1))
@@ -259,14 +297,29 @@ def _oracle_alone(rows: list[dict], oracle: Classifier, model) -> dict:
 
 def _markdown(results: list[dict]) -> str:
     lines = [
-        "| arm | type | evaluations | valid (95 % interval) | all labels | label asked for | lungs and heart stay | SSIM to truth, inside | grey difference, inside |",
-        "| --- | --- | ---: | --- | --- | --- | --- | ---: | ---: |",
+        "| arm | type | evaluations | valid (95 % interval) | all labels | label asked for | the same, second oracle | lungs and heart stay | SSIM to truth, inside | grey difference, inside |",
+        "| --- | --- | ---: | --- | --- | --- | --- | --- | ---: | ---: |",
     ]
     for row in results:
-        shares = [f"{100 * s['share']:.0f} % ({100 * s['ci_low']:.0f} to {100 * s['ci_high']:.0f})" for s in (row["valid"], row["labels"], row["asked"], row["anatomy"])]  # fmt: skip
+        shares = [_percent(row[key]) for key in ("valid", "labels", "asked", "second", "anatomy")]
         cost = "" if row["evaluations"] is None else f"{row['evaluations']:.0f}"
         lines.append(f"| {row['arm']} | {row['type']} | {cost} | {' | '.join(shares)} | {row['ssim_inside']:.3f} | {row['grey_difference_inside']:.1f} |")  # fmt: skip
+    lines += ["", "| `exact`, type | finding | n | valid | label asked for | size | place, mm | cardiothoracic ratio, error |", "| --- | --- | ---: | --- | --- | ---: | ---: | ---: |"]  # fmt: skip
+    for row in results:
+        for finding, found in row["per_finding"].items() if row["arm"] == "exact" else ():
+            shares = [_percent(found[key]) for key in ("valid", "asked")]
+            numbers = [
+                "" if found[key] is None else f"{found[key]:.{digits}f}"
+                for key, digits in (("size", 2), ("place_mm", 0), ("ratio_error", 3))
+            ]
+            lines.append(f"| {row['type']} | {finding} | {found['valid']['n']} | {' | '.join(shares + numbers)} |")  # fmt: skip
     return "\n".join(lines) + "\n"
+
+
+def _percent(s: dict) -> str:
+    if not s["n"]:
+        return ""
+    return f"{100 * s['share']:.0f} % ({100 * s['ci_low']:.0f} to {100 * s['ci_high']:.0f})"
 
 
 def _picture(path: Path, rows: list[dict], films: np.ndarray, table: pl.DataFrame, n: int = 8) -> None:

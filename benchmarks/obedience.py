@@ -2,9 +2,9 @@
 
     python benchmarks/obedience.py --train COHORT [COHORT ...] --test COHORT --out runs/obedience [--model FOLDER] [--seeds 40]
 
-The oracle learns from the first cohort's films through the model's autoencoder (nine in ten patients; the tenth sets its
-thresholds) and is tested on the second's, other patients of ``synthorax phantom sample --site training --pairs any``. It
-never sees a drawn film before it judges it. A film obeys if the oracle sees each finding asked for and none denied. The
+The oracle learns from the training cohorts' films through the model's autoencoder, and from their masks where each finding is (nine in
+ten patients; the tenth sets its thresholds), and is tested on the test cohort's, other patients of ``synthorax phantom sample --site
+training --pairs any``. It never sees a drawn film before it judges it. A film obeys if the oracle sees each finding asked for and none denied. The
 *floor* is how often the same finding is seen on films of 'No findings.'; the ceiling is the oracle's sensitivity. Intervals:
 95 %, by bootstrap over patients for the oracle, Wilson's over films for the prompts. Everything is simulated, one anatomy.
 The same command resumes. Writes ``obedience.json``, ``obedience.md`` and ``films.png``.
@@ -12,6 +12,7 @@ The same command resumes. Writes ``obedience.json``, ``obedience.md`` and ``film
 
 import argparse
 import json
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 
@@ -23,11 +24,12 @@ from statsmodels.stats.proportion import proportion_confint
 from synthorax.classifiers import Classifier, TrainingConfig, train
 from synthorax.classifiers.loading import load_films
 from synthorax.classifiers.metrics import sensitivity, specificity, threshold_at_specificity, thresholds_of
+from synthorax.classifiers.places import CELL_PX, cells_of
 from synthorax.classifiers.statistics import bootstrap_interval
 from synthorax.dataset import metadata_frame, read_metadata, write_metadata, write_png
 from synthorax.diffusion import DiffusionModel, load_model
 from synthorax.files import atomic
-from synthorax.phantom import withheld_pairs
+from synthorax.phantom import cohort_masks, withheld_pairs
 from synthorax.runs.folder import RunFolder
 from synthorax.runs.making import FilmSettings, Job, make_films
 from synthorax.seeds import derive_seed, is_held_out
@@ -43,6 +45,17 @@ FINDINGS: dict[str, tuple[str | None, str, str]] = {
     "oedema": (None, "Pulmonary oedema.", "No pulmonary edema."),
     "atelectasis": (None, "Atelectasis.", "No atelectasis."),
     "pacemaker": (None, "Pacemaker in place.", "No pacemaker."),
+}
+#: The masks of a cohort that show each of them.
+MASKS: dict[str, tuple[str, ...]] = {
+    "pneumothorax": ("absent_lung_markings",),
+    "effusion": ("effusion", "fluid", "meniscus_sign", "costophrenic_angle"),
+    "consolidation": ("consolidation",),
+    "nodule or mass": ("mass", "nodule"),
+    "cardiomegaly": ("enlarged_heart",),
+    "oedema": ("oedema",),
+    "atelectasis": ("atelectasis", "lobar_collapse"),
+    "pacemaker": ("pacemaker",),
 }
 #: Other wordings, asked of a language model as a radiologist's sentences; it saw neither captions nor code. The second such set: the
 #: synonyms that the first one lacked were added to the vocabularies before this one was read.
@@ -140,6 +153,17 @@ def targets(studies: pl.DataFrame, concepts: pl.DataFrame) -> np.ndarray:
     return np.stack(columns, axis=1)
 
 
+def places(cohort: Path, masks: Mapping[str, Sequence[str]], size: int) -> np.ndarray:
+    """Where each finding is on a cohort's films, bool ``(N, L, size / 16, size / 16)``."""
+    films = read_manifest(cohort / "studies.parquet")["image_id"].to_list()
+    there = set(pl.read_parquet(cohort / "findings.parquet")["finding"])
+    found = np.zeros((len(films), len(masks), size // CELL_PX, size // CELL_PX), bool)
+    for i, names in enumerate(masks.values()):
+        for name in there.intersection(names):
+            found[:, i] |= cells_of(cohort_masks(cohort / "studies.parquet", films, name), size)
+    return found
+
+
 def through(
     model: DiffusionModel, cohorts: list[Path], out: Path, size: int
 ) -> tuple[np.ndarray, np.ndarray, list[str]]:
@@ -163,11 +187,11 @@ def through(
     return np.concatenate(every), np.concatenate(wanted), patients
 
 
-def oracle(films: np.ndarray, wanted: np.ndarray, patients: list[str], out: Path, size: int, epochs: int) -> Classifier:  # fmt: skip
+def oracle(films: np.ndarray, wanted: np.ndarray, where: np.ndarray, patients: list[str], out: Path, size: int, epochs: int) -> Classifier:  # fmt: skip
     tuned = np.array([is_held_out(patient) for patient in patients])
-    config = TrainingConfig(epochs=epochs, image_size_px=size, seed=5)
+    config = TrainingConfig("small_peaks", epochs=epochs, image_size_px=size, seed=5)
     return train(
-        config, films[~tuned], wanted[~tuned], list(FINDINGS), validation=(films[tuned], wanted[tuned]), out=out / "oracle",
+        config, films[~tuned], wanted[~tuned], list(FINDINGS), places=where[~tuned], validation=(films[tuned], wanted[tuned]), out=out / "oracle",
         note=f"simulated, through the autoencoder, {len(set(patients))} virtual patients",
     )  # fmt: skip
 
@@ -251,7 +275,7 @@ def main() -> None:
     parser.add_argument("--model", default=None)
     parser.add_argument("--seeds", type=int, default=40, help="films a finding; other sets follow")
     parser.add_argument("--size", type=int, default=192, help="side of the films that the oracle sees, px")
-    parser.add_argument("--epochs", type=int, default=16)
+    parser.add_argument("--epochs", type=int, default=18)
     parser.add_argument("--guidance", type=float, default=3.0)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--sampler", default="dpm-solver")
@@ -263,7 +287,8 @@ def main() -> None:
     prompts = asked(arguments.seeds)
     settings = FilmSettings(arguments.guidance, arguments.steps, arguments.sampler)
     films, wanted, patients = through(model, arguments.train, out, arguments.size)
-    judge = oracle(films, wanted, patients, out, arguments.size, arguments.epochs)
+    where = np.concatenate([places(cohort, MASKS, arguments.size) for cohort in arguments.train])
+    judge = oracle(films, wanted, where, patients, out, arguments.size, arguments.epochs)
     tuned = np.array([is_held_out(patient) for patient in patients])
     limits = thresholds(judge, films[tuned], wanted[tuned])
     films, wanted, patients = through(model, [arguments.test], out, arguments.size)

@@ -11,9 +11,8 @@ from synthorax.errors import InputError, ModelError
 
 
 def test_the_seven_of_cars_are_there():
-    assert len(CARS_BACKBONES) == 7 and set(CARS_BACKBONES) | {"densenet121", "small", "latent"} == set(
-        BACKBONES
-    )
+    others = {"densenet121", "small", "small_peaks", "latent"}
+    assert len(CARS_BACKBONES) == 7 and set(CARS_BACKBONES) | others == set(BACKBONES)
 
 
 @pytest.mark.parametrize("name", BACKBONES)
@@ -25,7 +24,7 @@ def test_head_on_features_gives_the_logits(name):
         features = network.forward_head(network.forward_features(x), pre_logits=True)
         assert network.get_classifier()(features).shape == network(x).shape == (2, 5)
     scale = normalisation(name)
-    assert scale is None if name in ("small", "latent") else len(scale[0]) == 3
+    assert scale is None if name in ("small", "small_peaks", "latent") else len(scale[0]) == 3
 
 
 @pytest.mark.parametrize("name", ["small", "resnet50"])

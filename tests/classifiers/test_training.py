@@ -118,16 +118,22 @@ def test_classes_are_drawn_equally_often():
 
 
 @pytest.mark.parametrize(
-    ("precision", "stop_after", "sampling"),
-    [("bf16", 3, "films"), ("fp32", 8, "films"), ("fp32", 5, "classes")],
+    ("precision", "stop_after", "sampling", "with_places"),
+    [
+        ("bf16", 3, "films", False),
+        ("fp32", 8, "films", False),
+        ("fp32", 5, "classes", False),
+        ("fp32", 3, "films", True),
+    ],
 )
-def test_resume_equals_uninterrupted(tmp_path, monkeypatch, precision, stop_after, sampling):
+def test_resume_equals_uninterrupted(tmp_path, monkeypatch, precision, stop_after, sampling, with_places):
     """Stopped in the middle of the first epoch, and at the end of the second."""
     films, y = draw_films(32, 6)
+    places = np.broadcast_to(y.astype(bool)[:, :, None, None], (32, 2, 2, 2)).copy() if with_places else None
     config = replace(
         TINY, epochs=3, batch_size=8, precision=precision, sampling=sampling, checkpoint_every_s=0.0
     )
-    whole = train(config, films, y, LABELS)
+    whole = train(config, films, y, LABELS, places=places)
 
     class Stopped(Exception):
         pass
@@ -142,16 +148,16 @@ def test_resume_equals_uninterrupted(tmp_path, monkeypatch, precision, stop_afte
 
     monkeypatch.setattr(training, "save_checkpoint", save_and_stop)
     with pytest.raises(Stopped):
-        train(config, films, y, LABELS, out=tmp_path)
+        train(config, films, y, LABELS, places=places, out=tmp_path)
     assert (tmp_path / "checkpoint.safetensors").is_file() and not (tmp_path / "classifier.json").exists()
-    resumed = train(config, films, y, LABELS, out=tmp_path)
+    resumed = train(config, films, y, LABELS, places=places, out=tmp_path)
     assert len(calls) == 12  # 3 epochs of 4 steps: none done twice
     assert_same(resumed, whole)
     assert resumed.record == whole.record
-    assert_same(train(config, films, y, LABELS, out=tmp_path), whole)
+    assert_same(train(config, films, y, LABELS, places=places, out=tmp_path), whole)
     assert len(calls) == 12
     with pytest.raises(RunError, match="trained with other settings, labels or films"):
-        train(replace(config, learning_rate=1.0), films, y, LABELS, out=tmp_path)
+        train(replace(config, learning_rate=1.0), films, y, LABELS, places=places, out=tmp_path)
 
 
 def test_training_goes_on_from_a_given_classifier(trained, tmp_path):

@@ -26,6 +26,7 @@ from synthorax.classifiers.latents import Autoencoder, latents_of
 from synthorax.classifiers.loading import Films, load_films
 from synthorax.classifiers.loss import masked_bce, positive_weights_of, rows_by_class
 from synthorax.classifiers.metrics import auroc, macro, per_label, thresholds_of
+from synthorax.classifiers.places import CELL_PX, logits_and_cells, moved, place_head, place_loss
 from synthorax.errors import InputError, RunError, unknown_choice
 from synthorax.files import atomic
 from synthorax.progress import track
@@ -92,6 +93,7 @@ def train(
     labels: Sequence[str],
     *,
     start: Classifier | None = None,
+    places: np.ndarray | None = None,
     validation: tuple[Films, np.ndarray] | None = None,
     out: Path | str | None = None,
     note: str = "",
@@ -107,6 +109,8 @@ def train(
         targets: ``(N, L)`` 0, 1 or NaN (unknown: no loss, no gradient).
         labels: ``(L,)`` names of the outputs.
         start: a classifier whose weights, all of them, go on training; it stays as it is.
+        places: bool ``(N, L, S/16, S/16)``, where on its film each finding is (:func:`~.places.cells_of`); a second head
+            learns them, for this training alone (:mod:`~.places`).
         validation: films and targets of other patients, for the thresholds.
         out: folder for the checkpoint and the finished classifier.
         note: what the films are, kept in the record, e.g. ``simulated, one anatomy, 1600 virtual patients``.
@@ -116,7 +120,7 @@ def train(
         store: where the latents are kept, see :func:`~.latents.latents_of`.
 
     Raises:
-        InputError: films, targets and labels do not fit together, or not to ``start``.
+        InputError: films, targets, places and labels do not fit together, or not to ``start``.
         RunError: ``out`` holds a training with other settings or films.
     """
     import torch
@@ -134,8 +138,12 @@ def train(
     else:
         config = replace(config, augmentation=Augmentation(*[0.0] * (N_DRAWS - 1)))
         pixels = latents_of(films, autoencoder, size, store)
+    cells = (len(films), len(labels), size // CELL_PX, size // CELL_PX)
+    if places is not None and (places.shape != cells or autoencoder is not None):
+        raise InputError(f"places of shape {places.shape}; expected {cells}, and pixels as input.")
     weights = [] if start is None else [x.cpu().numpy() for x in start.network.state_dict().values()]
-    identity = fingerprint(asdict(config), labels, pixels, targets, *weights)
+    taught = [] if places is None else [places]
+    identity = fingerprint(asdict(config), labels, pixels, targets, *taught, *weights)
     if out is not None and (finished := load_finished(out, identity, device)):
         return finished
 
@@ -152,7 +160,7 @@ def train(
     else:
         mean, std, network = start.record.mean, start.record.std, copy.deepcopy(start.network)
     network = network.to(device, memory_format=torch.channels_last)
-    losses = _fit(network, config, pixels, targets, (mean, std), device, out, identity)
+    losses = _fit(network, config, pixels, targets, places, (mean, std), device, out, identity)
     record = ClassifierRecord(
         backbone=config.backbone,
         image_size_px=size,
@@ -166,6 +174,7 @@ def train(
             "n_films": len(pixels),
             "n_positive": (targets == 1).sum(0).tolist(),
             "n_unknown": np.isnan(targets).sum(0).tolist(),
+            "has_places": places is not None,
             "loss_per_epoch": losses,
             "before": None if start is None else dict(start.record.training),
             "fingerprint": identity,
@@ -291,7 +300,7 @@ def _check_start(
         )
 
 
-def _fit(network, config: TrainingConfig, pixels, targets, statistics, device, out, identity) -> list[float]:
+def _fit(network, config: TrainingConfig, pixels, targets, places, statistics, device, out, identity) -> list[float]:  # fmt: skip
     """Train in place; returns the mean loss of each epoch."""
     import torch
 
@@ -302,15 +311,19 @@ def _fit(network, config: TrainingConfig, pixels, targets, statistics, device, o
     by_class = config.sampling == "classes"
     weights = positive_weights_of(targets, config.maximum_positive_weight)
     v = torch.from_numpy(np.ones_like(weights) if by_class else weights).float().to(device)
-    decayed = [x for x in network.parameters() if x.ndim > 1]
-    plain = [x for x in network.parameters() if x.ndim <= 1]
+    fitted, head = network, None
+    if places is not None:
+        head = place_head(network, targets.shape[1], derive_seed("places", config.seed)).to(device)
+        fitted = torch.nn.ModuleDict({"network": network, "places": head})
+    decayed = [x for x in fitted.parameters() if x.ndim > 1]
+    plain = [x for x in fitted.parameters() if x.ndim <= 1]
     groups = [
         {"params": decayed, "weight_decay": config.weight_decay},
         {"params": plain, "weight_decay": 0.0},
     ]
     optimizer = torch.optim.AdamW(groups, lr=config.learning_rate)
     checkpoint = None if out is None else Path(out) / CHECKPOINT
-    start, losses = restore_checkpoint(checkpoint, network, optimizer, identity)
+    start, losses = restore_checkpoint(checkpoint, fitted, optimizer, identity)
     saved = time.monotonic()
     network.train()
     for step in track(range(start, n_steps), f"Training {config.backbone}", unit="steps"):
@@ -329,8 +342,13 @@ def _fit(network, config: TrainingConfig, pixels, targets, statistics, device, o
         with torch.autocast(
             torch.device(device).type, torch.bfloat16, enabled=is_bf16(config.precision, device)
         ):
-            logits = network(normalise(x, *statistics))
+            x = normalise(x, *statistics)
+            logits, cells = (network(x), None) if head is None else logits_and_cells(network, head, x)
         loss = masked_bce(logits.float(), y[rows].to(device), v)
+        if cells is not None:
+            masks = torch.from_numpy(places[rows]).to(device).float()
+            masks = moved(masks, draws[batches[batch]], config.augmentation)
+            loss = loss + place_loss(cells.float(), masks, y[rows].to(device))
         for group in optimizer.param_groups:
             group["lr"] = learning_rate_at(step, n_steps, config.learning_rate, config.warmup_fraction)
         optimizer.zero_grad()
@@ -338,7 +356,7 @@ def _fit(network, config: TrainingConfig, pixels, targets, statistics, device, o
         optimizer.step()
         losses.append(loss.item())
         if checkpoint is not None and time.monotonic() - saved >= config.checkpoint_every_s:
-            save_checkpoint(checkpoint, network, optimizer, step + 1, losses, identity)
+            save_checkpoint(checkpoint, fitted, optimizer, step + 1, losses, identity)
             saved = time.monotonic()
     network.eval()
     return [float(np.mean(losses[i : i + n_batches])) for i in range(0, len(losses), n_batches)]
