@@ -6,7 +6,8 @@ A, B and C are cohorts of ``synthorax phantom sample --site training --pairs any
 additions and as many removals of C's films are made with the finding's exact region as edit mask. *Valid*: the oracle, a
 classifier of A's patients that never saw an edit, finds every label as the target has it, the automatic
 checks (``editing.checks``) pass, and lung area and cardiothoracic ratio stay within the limits of ``downstream.anatomy`` (the
-ratio not where the heart's size was asked for). The judge of the retries is another classifier, of B's patients. The ceiling is
+ratio not where the heart's size was asked for). The judge of the retries is another classifier, of B's patients; with ``--real``
+a second oracle reads pneumonia and effusion, from real films alone. The ceiling is
 the true counterfactual, and the same through the autoencoder; the floors are the source itself, the sham edit and the
 blur. *Size*: pixels inside the mask that an edit changed visibly, over those that the true counterfactual changed; *place*: how far
 the centres of both changes are apart (medians). Intervals: Wilson, 95 %, one edit a patient and type. Everything is simulated, one anatomy.
@@ -23,6 +24,7 @@ import numpy as np
 import polars as pl
 import torch
 from obedience import places
+from real_films import LABELS, films_of
 from statsmodels.stats.proportion import proportion_confint
 
 from synthorax.classifiers import Classifier, TrainingConfig, train
@@ -78,6 +80,16 @@ def classifier(cohorts: Sequence[Path], out: Path, seed: int, epochs: int, size:
         out=out,
         note="simulated",
     )
+
+
+def of_real_films(folder: Path, out: Path) -> Classifier:
+    """The second oracle: pneumonia and effusion from real films alone, nine in ten patients; thresholds from the others."""
+    table, files = films_of(folder, out)
+    films = load_films([files[image_id] for image_id in table["image_id"]], 128)
+    wanted = known_targets(table, [label_column(name) for name in LABELS])
+    keep = ~np.array([is_held_out(patient) for patient in table["patient_id"]])
+    config = TrainingConfig(epochs=25, seed=3)
+    return train(config, films[keep], wanted[keep], LABELS, validation=(films[~keep], wanted[~keep]), out=out / "second_model", note="ChestX-ray14")  # fmt: skip
 
 
 def pairs(patients: Path, n: int) -> list[dict]:
@@ -228,7 +240,7 @@ def main() -> None:
     parser.add_argument("--oracle", type=Path, nargs="+", required=True, help="cohorts that it learns from")
     parser.add_argument("--judge", type=Path, nargs="+", required=True, help="others, for the retries' judge")
     parser.add_argument("--edit", type=Path, required=True, help="a cohort whose films are edited")
-    parser.add_argument("--second", type=Path, help="a classifier's folder, e.g. one of real films alone")
+    parser.add_argument("--real", type=Path, help="ChestX-ray14's layout, for the second oracle")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--n", type=int, default=200, help="additions, and removals")
     parser.add_argument(
@@ -250,7 +262,7 @@ def main() -> None:
     for row in rows:
         row["seed"] = derive_seed(SEED, row["edit_id"])
     model = load_model(arguments.model, dtype=arguments.dtype)
-    segmenters, second = Segmenters.load(), arguments.second and Classifier.load(arguments.second)
+    segmenters, second = Segmenters.load(), arguments.real and of_real_films(arguments.real, out)
     results, per_film = [], {}
     for name, films, cost in arms(rows, model, judge, arguments.budget):
         table = per_film[name] = judged(
