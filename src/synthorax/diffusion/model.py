@@ -8,6 +8,7 @@ transformer in the place of the U-Net wants otherwise is in ``transformer.py``.
 
 import hashlib
 import json
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -137,6 +138,8 @@ class DiffusionModel:
     def encode_text(self, prompts: Sequence[str], *, like: Tensor | None = None) -> Tensor:
         """Prompts to embeddings ``(N, tokens, width)``, by the pipeline's own rule for length and mask.
 
+        A prompt of more tokens than the model reads gets a warning.
+
         Args:
             prompts: one an item; the empty prompt is what guidance pushes away from.
             like: embeddings whose counterparts these are. Of use to a transformer alone: its learned text for
@@ -148,7 +151,9 @@ class DiffusionModel:
             from synthorax.diffusion.wording import in_taught_words, words_of
 
             prompts = [in_taught_words(text, words_of(self.pipeline.tokenizer)) for text in prompts]
-        return self.pipeline.encode_prompt(list(prompts), self.device, 1, False)[0]
+        with quiet():  # diffusers would print the padding of every shorter prompt as lost
+            _warn_of_long(prompts, self.pipeline.tokenizer)
+            return self.pipeline.encode_prompt(list(prompts), self.device, 1, False)[0]
 
     def annotated(self, pictures: np.ndarray) -> "DiffusionModel":
         """The model as it follows these annotations, uint8 ``(N, H, W, 3)``, one a film of the batches it is given."""
@@ -271,6 +276,13 @@ def with_revision(name: str) -> tuple[str, str | None]:
     """``owner/name@revision`` in its two parts."""
     repo, _, revision = name.partition("@")
     return repo, revision or None
+
+
+def _warn_of_long(prompts: Sequence[str], tokenizer: Any) -> None:
+    most = tokenizer.model_max_length
+    for prompt in dict.fromkeys(prompts):
+        if (n := len(tokenizer(prompt).input_ids)) > most:
+            warnings.warn(f"The prompt '{prompt[:60]}...' has {n} tokens, of which the model reads {most}. Shorten it.", stacklevel=3)  # fmt: skip
 
 
 @contextmanager
