@@ -8,7 +8,7 @@ transformer in the place of the U-Net wants otherwise is in ``transformer.py``.
 
 import hashlib
 import json
-import warnings
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -27,6 +27,7 @@ from synthorax.diffusion.control import Control
 from synthorax.diffusion.published import card_of_repo
 from synthorax.errors import ModelError
 
+log = logging.getLogger(__name__)
 EMBEDDED = Path(__file__).parent / "embedded"
 #: The network is a ``unet`` or a ``transformer``.
 COMPONENTS = ("vae", "text_encoder", "tokenizer", "unet", "scheduler")
@@ -138,7 +139,7 @@ class DiffusionModel:
     def encode_text(self, prompts: Sequence[str], *, like: Tensor | None = None) -> Tensor:
         """Prompts to embeddings ``(N, tokens, width)``, by the pipeline's own rule for length and mask.
 
-        A prompt of more tokens than the model reads gets a warning.
+        A prompt of more tokens than the model reads is named in the log.
 
         Args:
             prompts: one an item; the empty prompt is what guidance pushes away from.
@@ -152,7 +153,7 @@ class DiffusionModel:
 
             prompts = [in_taught_words(text, words_of(self.pipeline.tokenizer)) for text in prompts]
         with quiet():  # diffusers would print the padding of every shorter prompt as lost
-            _warn_of_long(prompts, self.pipeline.tokenizer)
+            _log_long(prompts, self.pipeline.tokenizer)
             return self.pipeline.encode_prompt(list(prompts), self.device, 1, False)[0]
 
     def annotated(self, pictures: np.ndarray) -> "DiffusionModel":
@@ -278,11 +279,13 @@ def with_revision(name: str) -> tuple[str, str | None]:
     return repo, revision or None
 
 
-def _warn_of_long(prompts: Sequence[str], tokenizer: Any) -> None:
+def _log_long(prompts: Sequence[str], tokenizer: Any) -> None:
     most = tokenizer.model_max_length
     for prompt in dict.fromkeys(prompts):
         if (n := len(tokenizer(prompt).input_ids)) > most:
-            warnings.warn(f"The prompt '{prompt[:60]}...' has {n} tokens, of which the model reads {most}. Shorten it.", stacklevel=3)  # fmt: skip
+            log.warning(
+                "The prompt '%s...' has %d tokens, of which the model reads %d.", prompt[:60], n, most
+            )
 
 
 @contextmanager
