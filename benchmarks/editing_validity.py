@@ -11,7 +11,7 @@ a second oracle reads pneumonia and effusion, from real films alone. The ceiling
 the true counterfactual, and the same through the autoencoder; the floors are the source itself, the sham edit and the
 blur. *Size*: pixels inside the mask that an edit changed visibly, over those that the true counterfactual changed; *place*: how far
 the centres of both changes are apart (medians). Intervals: Wilson, 95 %, one edit a patient and type. Everything is simulated, one anatomy.
-The same command goes on with what a stopped one left. Writes ``validity.json``, ``validity.md`` and ``failures.png``.
+The same command goes on with a stopped training; edits it makes anew. Writes ``validity.json``, ``validity.md`` and ``failures.png``.
 """
 
 import argparse
