@@ -11,13 +11,15 @@ a second oracle reads pneumonia and effusion, from real films alone. The ceiling
 the true counterfactual, and the same through the autoencoder; the floors are the source itself, the sham edit and the
 blur. *Size*: pixels inside the mask that an edit changed visibly, over those that the true counterfactual changed; *place*: how far
 the centres of both changes are apart (medians). Intervals: Wilson, 95 %, one edit a patient and type. Everything is simulated, one anatomy.
-The same command goes on with a stopped training; edits it makes anew. Writes ``validity.json``, ``validity.md`` and ``failures.png``.
+The same command goes on where it stopped, training and films of each arm included (``arms/``). Writes ``validity.json``,
+``validity.md`` and ``failures.png``.
 """
 
 import argparse
+import hashlib
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +38,7 @@ from synthorax.downstream.anatomy import LIMITS, Segmenters, anatomy, changes
 from synthorax.editing import METHODS, PRESETS, blur, check, edit, edit_until, evaluations, sham
 from synthorax.editing.masks import dilate
 from synthorax.editing.retry import Tried
+from synthorax.files import atomic
 from synthorax.perturbations import make_plan, prompt
 from synthorax.phantom import counterfactual_pairs
 from synthorax.phantom.projection import OBJECT_PIXEL_MM
@@ -122,9 +125,12 @@ def states(rows: Sequence[dict], key: str, labels: Sequence[str]) -> np.ndarray:
 
 
 def arms(
-    rows: list[dict], model, judge: Classifier, budget: int
+    rows: list[dict], model, judge: Classifier, budget: int, folder: Path
 ) -> Iterator[tuple[str, np.ndarray, float | None]]:
-    """Name, films ``(N, 256, 256)`` and evaluations an edit (shared inversions counted once an edit) of each arm."""
+    """Name, films ``(N, 256, 256)`` and evaluations an edit (shared inversions counted once an edit) of each arm.
+
+    Edited films are kept in ``folder`` and read again where model, settings, edits and judge are the same.
+    """
     source, truth = (np.stack([row[name] for row in rows]) for name in ("source", "truth"))
     settings = model.edit_settings
     domain = model.domain(is_simulated=True)
@@ -140,37 +146,51 @@ def arms(
         name: evaluations("radedit", settings["num_inference_steps"], settings["skip"], name)
         for name in PRESETS
     }
-    yield "true counterfactual", truth, None
-    decoded = model.decode(model.encode(torch.from_numpy(truth))).float().numpy()
-    yield ROUND_TRIP, decoded, None
-    yield "source, unedited", source, None
-    exact = edit(source, sent["prompt"], inversion_prompts=sent["inversion_prompt"], **call)
-    yield "sham", sham(source, sent["inversion_prompt"], **call), cost["exact"]
-    yield (
-        "blur",
-        np.stack([blur(s, e, row["edit_mask"]) for s, e, row in zip(source, exact, rows, strict=True)]),
-        None,
-    )
-    yield "exact", exact, cost["exact"]
-    for preset in ("balanced", "fast"):
+    target = states(rows, "labels_after", judge.labels)
+    thresholds = np.array(judge.thresholds)
+    state = [model.model_sha256, str(model.dtype), settings, sent, call["seeds"], budget, judge.thresholds]
+    key = hashlib.sha256(json.dumps(state).encode() + source.tobytes() + truth.tobytes()).hexdigest()
+
+    def kept(name: str, make: Callable[[], tuple[np.ndarray, float]]) -> tuple[str, np.ndarray, float]:
+        path = folder / f"{name.replace(' ', '_').replace(',', '')}.npz"
+        if path.exists() and (stored := np.load(path))["key"] == key:
+            return name, stored["films"], float(stored["cost"])
+        films, spent = make()
+        with atomic(path) as unfinished, unfinished.open("wb") as file:
+            np.savez_compressed(file, films=films, cost=spent, key=key)
+        return name, films, spent
+
+    def edited(preset: str) -> tuple[np.ndarray, float]:
         films = edit(
             source, sent["prompt"], inversion_prompts=sent["inversion_prompt"], preset=preset, **call
         )
-        yield preset, films, cost[preset]
-    target = states(rows, "labels_after", judge.labels)
-    thresholds = np.array(judge.thresholds)
+        return films, cost[preset]
 
     def margin(films: np.ndarray, which: Sequence[int]) -> np.ndarray:
         """How far the judge's nearest label is on the target's side of its threshold; 0 = just there."""
         logits, at = (np.log(p / (1 - p)) for p in (judge.predict(films).clip(1e-6, 1 - 1e-6), thresholds))
         return ((logits - at) * np.where(target[list(which)], 1, -1)).min(1)
 
-    for preset in ("fast", "exact"):
+    def retried(preset: str) -> tuple[np.ndarray, float]:
         tried: Tried = edit_until(
             source, sent["prompt"], margin, inversion_prompts=sent["inversion_prompt"], preset=preset, accept=0.0,
             budget=budget, **call,
         )  # fmt: skip
-        yield f"{preset}, up to {budget} tries", tried.images, float(tried.n_tries.mean() * cost[preset])
+        return tried.images, float(tried.n_tries.mean() * cost[preset])
+
+    yield "true counterfactual", truth, None
+    decoded = model.decode(model.encode(torch.from_numpy(truth))).float().numpy()
+    yield ROUND_TRIP, decoded, None
+    yield "source, unedited", source, None
+    exact = kept("exact", lambda: edited("exact"))
+    yield kept("sham", lambda: (sham(source, sent["inversion_prompt"], **call), cost["exact"]))
+    pairs_of = zip(source, exact[1], rows, strict=True)
+    yield "blur", np.stack([blur(before, after, row["edit_mask"]) for before, after, row in pairs_of]), None
+    yield exact
+    for preset in ("balanced", "fast"):
+        yield kept(preset, lambda preset=preset: edited(preset))
+    for preset in ("fast", "exact"):
+        yield kept(f"{preset}, up to {budget} tries", lambda preset=preset: retried(preset))
 
 
 def share(hits: np.ndarray) -> dict:
@@ -180,13 +200,14 @@ def share(hits: np.ndarray) -> dict:
     return {"share": float(hits.mean()), "ci_low": float(low), "ci_high": float(high), "n": len(hits)}
 
 
-def judged(films: np.ndarray, rows: list[dict], oracle: Classifier, second: Classifier | None, segmenters: Segmenters, is_composed: bool) -> pl.DataFrame:  # fmt: skip
+def judged(films: np.ndarray, rows: list[dict], oracle: Classifier, second: Classifier | None, segmenters: Segmenters, before: dict, true: dict, is_composed: bool) -> pl.DataFrame:  # fmt: skip
     """One row an edit: whether it is valid, and how near it is to the true counterfactual inside the mask.
 
-    Films that were not composed with their source have no seam to check.
+    ``before`` and ``true`` are the anatomy of sources and true counterfactuals. Films that were not composed with their source
+    have no seam to check.
     """
     films = films.astype(np.float32)
-    before, after, true = (anatomy(x, segmenters) for x in (np.stack([row["source"] for row in rows]), films, np.stack([row["truth"] for row in rows])))  # fmt: skip
+    after = anatomy(films, segmenters)
     change = changes(before, after)
     ratio_error = np.abs(after["cardiothoracic_ratio"] - true["cardiothoracic_ratio"])
     stays = {name: np.abs(values) <= LIMITS[name] for name, values in change.items()}
@@ -263,11 +284,10 @@ def main() -> None:
         row["seed"] = derive_seed(SEED, row["edit_id"])
     model = load_model(arguments.model, dtype=arguments.dtype)
     segmenters, second = Segmenters.load(), arguments.real and of_real_films(arguments.real, out)
-    results, per_film = [], {}
-    for name, films, cost in arms(rows, model, judge, arguments.budget):
-        table = per_film[name] = judged(
-            films, rows, oracle, second, segmenters, is_composed=name != ROUND_TRIP
-        )
+    before, true = (anatomy(np.stack([row[key] for row in rows]), segmenters) for key in ("source", "truth"))
+    results = []
+    for name, films, cost in arms(rows, model, judge, arguments.budget, out / "arms"):
+        table = judged(films, rows, oracle, second, segmenters, before, true, is_composed=name != ROUND_TRIP)
         for kind in ("addition", "removal"):
             some = table.filter(type=kind)
             results.append({
