@@ -7,7 +7,8 @@ additions and as many removals of C's films are made with the finding's exact re
 classifier of A's patients that never saw an edit, finds every label as the target has it, the automatic
 checks (``editing.checks``) pass, and lung area and cardiothoracic ratio stay within the limits of ``downstream.anatomy`` (the
 ratio not where the heart's size was asked for). The judge of the retries is another classifier, of B's patients; with ``--real``
-a second oracle reads pneumonia and effusion, from real films alone. The ceiling is
+a second oracle reads pneumonia and effusion, from real films alone. The editing score is the shipped encoder's, which saw
+neither edits nor C. The ceiling is
 the true counterfactual, and the same through the autoencoder; the floors are the source itself, the sham edit and the
 blur. *Size*: pixels inside the mask that an edit changed visibly, over those that the true counterfactual changed; *place*: how far
 the centres of both changes are apart (medians). Intervals: Wilson, 95 %, one edit a patient and type. Everything is simulated, one anatomy.
@@ -31,10 +32,12 @@ from statsmodels.stats.proportion import proportion_confint
 
 from synthorax.classifiers import Classifier, TrainingConfig, train
 from synthorax.classifiers.loading import load_films
+from synthorax.classifiers.metrics import auroc
 from synthorax.concepts import Vocabulary, annotate_studies, label_column
 from synthorax.dataset import read_metadata, write_png
 from synthorax.diffusion import load_model
 from synthorax.downstream.anatomy import LIMITS, Segmenters, anatomy, changes
+from synthorax.downstream.image_text import ImageText
 from synthorax.editing import METHODS, PRESETS, blur, check, edit, edit_until, evaluations, sham
 from synthorax.editing.masks import dilate
 from synthorax.editing.retry import Tried
@@ -42,10 +45,12 @@ from synthorax.files import atomic
 from synthorax.perturbations import make_plan, prompt
 from synthorax.phantom import counterfactual_pairs
 from synthorax.phantom.projection import OBJECT_PIXEL_MM
+from synthorax.quality.editing_score import editing_scores
 from synthorax.quality.structure import structure
 from synthorax.runs.demo import MASK_MARGIN_PX
 from synthorax.runs.measuring import known_targets
 from synthorax.seeds import derive_seed, is_held_out
+from synthorax.stress.shifts import LEAST_SCORE
 from synthorax.studies import read_manifest
 
 SIZE, SEED = 256, 777000
@@ -200,7 +205,7 @@ def share(hits: np.ndarray) -> dict:
     return {"share": float(hits.mean()), "ci_low": float(low), "ci_high": float(high), "n": len(hits)}
 
 
-def judged(films: np.ndarray, rows: list[dict], oracle: Classifier, second: Classifier | None, segmenters: Segmenters, before: dict, true: dict, is_composed: bool) -> pl.DataFrame:  # fmt: skip
+def judged(films: np.ndarray, rows: list[dict], oracle: Classifier, second: Classifier | None, segmenters: Segmenters, encoder: ImageText, before: dict, true: dict, is_composed: bool) -> pl.DataFrame:  # fmt: skip
     """One row an edit: whether it is valid, and how near it is to the true counterfactual inside the mask.
 
     ``before`` and ``true`` are the anatomy of sources and true counterfactuals. Films that were not composed with their source
@@ -213,6 +218,8 @@ def judged(films: np.ndarray, rows: list[dict], oracle: Classifier, second: Clas
     stays = {name: np.abs(values) <= LIMITS[name] for name, values in change.items()}
     found = oracle.predict(films) >= np.array(oracle.thresholds)
     wanted, was = (states(rows, key, oracle.labels) for key in ("labels_after", "labels_before"))
+    sources, texts = np.stack([row["source"] for row in rows]), ([row[key] for row in rows] for key in ("inversion_prompt", "prompt"))  # fmt: skip
+    scores = editing_scores(encoder, sources, films, *texts)
     also = also_asked(films, rows, second) if second else [None] * len(rows)
     table = []
     for i, (film, row, state, target, old) in enumerate(zip(films, rows, found, wanted, was, strict=True)):
@@ -238,6 +245,8 @@ def judged(films: np.ndarray, rows: list[dict], oracle: Classifier, second: Clas
             "place_mm": float(np.hypot(*(centre - true_centre))) * MM,
             "ratio_error": float(ratio_error[i]) if is_heart else np.nan,
             "second": also[i],
+            "score": float(scores[i]),
+            "scored": bool(scores[i] >= LEAST_SCORE),
         })  # fmt: skip
     return pl.DataFrame(table, schema_overrides={"second": pl.Boolean})
 
@@ -248,6 +257,11 @@ def also_asked(films: np.ndarray, rows: list[dict], second: Classifier) -> list[
     wanted, was = (states(rows, key, second.labels) for key in ("labels_after", "labels_before"))
     changed = wanted != was
     return [bool((f == w)[c].all()) if c.any() else None for f, w, c in zip(found, wanted, changed, strict=True)]  # fmt: skip
+
+
+def _auroc(scores: np.ndarray, valid: np.ndarray) -> float | None:
+    """How often a valid edit's score is above another's that is not; None where all or none are."""
+    return float(auroc(valid.astype(float), scores)) if 0 < valid.sum() < len(valid) else None
 
 
 def _changed(film: np.ndarray, row: dict) -> tuple[int, np.ndarray]:
@@ -283,16 +297,20 @@ def main() -> None:
     for row in rows:
         row["seed"] = derive_seed(SEED, row["edit_id"])
     model = load_model(arguments.model, dtype=arguments.dtype)
-    segmenters, second = Segmenters.load(), arguments.real and of_real_films(arguments.real, out)
+    segmenters, encoder = Segmenters.load(), ImageText.shipped()
+    second = arguments.real and of_real_films(arguments.real, out)
     before, true = (anatomy(np.stack([row[key] for row in rows]), segmenters) for key in ("source", "truth"))
     results = []
     for name, films, cost in arms(rows, model, judge, arguments.budget, out / "arms"):
-        table = judged(films, rows, oracle, second, segmenters, before, true, is_composed=name != ROUND_TRIP)
+        table = judged(
+            films, rows, oracle, second, segmenters, encoder, before, true, is_composed=name != ROUND_TRIP
+        )
         for kind in ("addition", "removal"):
             some = table.filter(type=kind)
             results.append({
                 "arm": name, "type": kind, "evaluations": cost,
-                **{key: share(some[key].drop_nulls().to_numpy()) for key in ("valid", "labels", "asked", "anatomy", "second")},
+                **{key: share(some[key].drop_nulls().to_numpy()) for key in ("valid", "labels", "asked", "anatomy", "second", "scored")},
+                "score_tells_valid": _auroc(some["score"].to_numpy(), some["valid"].to_numpy()),
                 **{key: some[key].mean() for key in ("ssim_inside", "grey_difference_inside")},
                 "per_finding": {
                     f: {key: share(part[key].to_numpy()) for key in ("valid", "asked")} | {key: part[key].fill_nan(None).quantile(0.5) for key in ("size", "place_mm", "ratio_error")}
@@ -329,11 +347,11 @@ def _oracle_alone(rows: list[dict], oracle: Classifier, model) -> dict:
 
 def _markdown(results: list[dict]) -> str:
     lines = [
-        "| arm | type | evaluations | valid (95 % interval) | all labels | label asked for | the same, second oracle | lungs and heart stay | SSIM to truth, inside | grey difference, inside |",
-        "| --- | --- | ---: | --- | --- | --- | --- | --- | ---: | ---: |",
+        "| arm | type | evaluations | valid (95 % interval) | all labels | label asked for | the same, second oracle | lungs and heart stay | editing score .2 or more | SSIM to truth, inside | grey difference, inside |",
+        "| --- | --- | ---: | --- | --- | --- | --- | --- | --- | ---: | ---: |",
     ]
     for row in results:
-        shares = [_percent(row[key]) for key in ("valid", "labels", "asked", "second", "anatomy")]
+        shares = [_percent(row[key]) for key in ("valid", "labels", "asked", "second", "anatomy", "scored")]
         cost = "" if row["evaluations"] is None else f"{row['evaluations']:.0f}"
         lines.append(f"| {row['arm']} | {row['type']} | {cost} | {' | '.join(shares)} | {row['ssim_inside']:.3f} | {row['grey_difference_inside']:.1f} |")  # fmt: skip
     lines += ["", "| `exact`, type | finding | n | valid | label asked for | size | place, mm | cardiothoracic ratio, error |", "| --- | --- | ---: | --- | --- | ---: | ---: | ---: |"]  # fmt: skip

@@ -39,6 +39,7 @@ COMMANDS = {
         "train judge": "judges:train_judge",
         "train detector": "downstream:train_detector",
         "train severity": "downstream:train_severity",
+        "train image-text": "downstream:train_image_text",
         "predict": "downstream:predict",
         "evaluate": "classifiers:app",
         "evaluate samples": "samples:evaluate_samples",
@@ -54,6 +55,7 @@ COMMANDS = {
         "stress": "stress:app",
         "recipes": "recipes:app",
         "readers": "readers:app",
+        "score": "downstream:score",
         "rank": "rank:rank",
     },
     "Look": {

@@ -1,4 +1,4 @@
-"""``synthorax train detector`` and ``severity``, ``predict``, and ``evaluate severity`` and ``anatomy``."""
+"""``synthorax train detector``, ``severity`` and ``image-text``, ``predict``, ``score``, ``evaluate severity`` and ``anatomy``."""
 
 from pathlib import Path
 from typing import Annotated
@@ -61,6 +61,65 @@ def train_severity(
     config = SeverityConfig(backbone=backbone, epochs=epochs, image_size_px=size, seed=seed)
     found = train_severity(config, films["file_name"].to_list(), films["severity"].to_numpy(), out=out, device=device)  # fmt: skip
     typer.echo(f"{out}: {films.height} films, loss {found.record['loss_per_epoch'][-1]:.3f}")
+
+
+def train_image_text(
+    studies: Studies,
+    out: Out,
+    split: Split = None,
+    backbone: Annotated[str, typer.Option(help="Of the classifiers, a grey one: small, small_peaks.")] = "small_peaks",
+    epochs: Epochs = 20,
+    size: Size = 192,
+    seed: Seed = 0,
+    device: Device = "cpu",
+) -> None:  # fmt: skip
+    """Train an image-text encoder on films and their reports, for 'score'; one patient in ten is held out."""
+    from synthorax.diffusion.captions import captions
+    from synthorax.downstream.image_text import ImageTextConfig, train_image_text
+    from synthorax.errors import InputError
+    from synthorax.seeds import is_held_out
+    from synthorax.studies import read_manifest
+
+    said = captions([studies], says_who=False)
+    films = _films(studies, split)
+    patients = dict(read_manifest(studies).select("image_id", "patient_id").iter_rows())
+    taken = [name for name in films if any(text for text, _ in said.get(name, ()))]
+    parts = [[n for n in taken if is_held_out(patients[n]) == is_out] for is_out in (False, True)]
+    if not all(parts):
+        raise InputError(f"{studies} has {len(parts[0])} films to learn from and {len(parts[1])} held out; expected some of each, with reports.")  # fmt: skip
+    config = ImageTextConfig(backbone=backbone, epochs=epochs, image_size_px=size, seed=seed)
+    held_out = [films[n] for n in parts[1]], [said[n][0][0] for n in parts[1]]
+    found = train_image_text(config, [films[n] for n in parts[0]], [said[n] for n in parts[0]], validation=held_out, out=out, device=device)  # fmt: skip
+    typer.echo(f"{out}: {len(parts[0])} films, loss {found.record['loss_per_epoch'][-1]:.3f}")
+
+
+def score(
+    dataset: Annotated[Path, typer.Argument(help="A dataset of edits: the folder with metadata.parquet, e.g. RUN/synthetic.")],
+    encoder: Annotated[Path | None, typer.Option(help="A folder of 'train image-text', or BioViL-T's as published; default: the shipped one, for virtual patients alone.")] = None,
+    device: Device = "cpu",
+) -> None:  # fmt: skip
+    """Score edits by whether the film changed as its text did (RadEdit, section 4.4), into score_edit of the metadata."""
+    import polars as pl
+
+    from synthorax.dataset import read_metadata
+    from synthorax.downstream.image_text import load_encoder
+    from synthorax.errors import InputError
+    from synthorax.quality.editing_score import score_dataset
+
+    if encoder is None and not read_metadata(dataset)["is_simulated"].all():
+        raise InputError(f"{dataset} holds edits of real films; the shipped encoder knows virtual patients alone. Give --encoder.")  # fmt: skip
+    found = score_dataset(dataset, load_encoder(encoder, device))
+    kinds = found.group_by("perturbation_type", maintain_order=True).agg(
+        mean=pl.col("score_edit").mean(), kept=(pl.col("score_edit") >= 0.2).mean(), n=pl.len()
+    )
+    for kind, mean, kept, n in kinds.iter_rows():
+        said = "not scored" if mean is None else f"mean {mean:.2f}, {kept:.0%} reach 0.2"
+        typer.echo(f"{kind}: {said}, {n} edits")
+    odd = found.filter("source_is_odd")["image_id"].to_list()
+    if odd:
+        typer.echo(
+            f"{len(odd)} edits have a source that its own text does not fit, {odd[0]} first (scores.csv)"
+        )
 
 
 def predict(

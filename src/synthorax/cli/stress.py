@@ -9,6 +9,7 @@ from synthorax.cli.classifiers import Model, Names, names_of
 
 if TYPE_CHECKING:
     from synthorax.stress import Shift
+    from synthorax.stress.stressed import Score
 
 app = typer.Typer(no_args_is_help=True, help="Prove where a model breaks: shifted test sets, with controls.")
 
@@ -58,7 +59,7 @@ ScoreOption = Annotated[
     str | None,
     typer.Option(
         "--score",
-        help="module:name, a callable (sources, edits, texts before, texts after) -> scores (that runs your code).",
+        help="'shipped' (virtual patients alone), a folder of 'train image-text' or BioViL-T's as published, or module:name, a callable (sources, edits, texts before, texts after) -> scores (that runs your code).",
     ),
 ]
 LeastScore = Annotated[float, typer.Option(help="Edits below are left out; 0.2 in RadEdit.")]
@@ -131,7 +132,6 @@ def population(
     simulated: Simulated = False, seed: Seed = 0, limit: Limit = None, device: Device = "cpu",
 ) -> None:  # fmt: skip
     """A lung segmenter under oedema, pacemaker, consolidation: Dice and distances (RadEdit, section 5.4)."""
-    from synthorax.classifiers.models import by_import_path
     from synthorax.diffusion import load_model
     from synthorax.errors import unknown_choice
     from synthorax.stress import (
@@ -157,7 +157,7 @@ def population(
     stressed = {
         kind: make_lungs_stressed(
             table, in_own_words(POPULATION[kind], EMBEDDED_PROMPTS[kind] if model is None else {}), editor, out / kind,
-            score=by_import_path(score) if score else None, least_score=least_score, is_simulated=simulated, seed=seed, limit=limit,
+            score=_score(score, simulated, device), least_score=least_score, is_simulated=simulated, seed=seed, limit=limit,
             method=method, preset=preset, **{key: value for key, value in walk.items() if value is not None},
         )
         for kind in chosen
@@ -257,6 +257,27 @@ def scan(
     typer.echo(f"{found.proposal}\n{out}/scan.html")
 
 
+def _score(named: str | None, simulated: bool, device: str) -> "Score | None":
+    """An editing score by name, folder or import path."""
+    from functools import partial
+
+    from synthorax.errors import InputError
+
+    if named is None:
+        return None
+    if ":" in named and not Path(named).is_dir():
+        from synthorax.classifiers.models import by_import_path
+
+        return by_import_path(named)
+    is_shipped = named == "shipped"
+    if is_shipped and not simulated:
+        raise InputError("--score shipped knows virtual patients alone; give a folder, or --simulated where the films are such.")  # fmt: skip
+    from synthorax.downstream.image_text import load_encoder
+    from synthorax.quality.editing_score import editing_scores
+
+    return partial(editing_scores, load_encoder(None if is_shipped else named, device))
+
+
 def _test(
     name: str, shift: "Shift | None", tested: str, films: Path, out: Path, output: str | None, threshold: float | None,
     robust: str | None, robust_output: str | None, robust_threshold: float | None, model: str | None, prompt: str | None,
@@ -266,7 +287,6 @@ def _test(
     from dataclasses import replace
 
     from synthorax.classifiers import load_tested
-    from synthorax.classifiers.models import by_import_path
     from synthorax.concepts import Vocabulary
     from synthorax.diffusion import load_model
     from synthorax.perturbations import prompt as in_words
@@ -283,7 +303,7 @@ def _test(
     walk = {"guidance_scale": guidance_scale, "num_inference_steps": num_inference_steps, "skip": skip}
     stressed = make_stressed(
         table, shift, load_model(model, device=device), out,
-        score=by_import_path(score) if score else None, least_score=least_score, is_simulated=simulated, seed=seed, limit=limit,
+        score=_score(score, simulated, device), least_score=least_score, is_simulated=simulated, seed=seed, limit=limit,
         method=method, preset=preset, **{key: value for key, value in walk.items() if value is not None},
     )  # fmt: skip
     found = measure(reader, table, stressed, out, robust=reference, seed=seed)

@@ -30,11 +30,11 @@ SEXES = {"F": "Female", "M": "Male"}
 Caption = tuple[str, frozenset[str]]
 
 
-def captions(manifests: Sequence[Path]) -> dict[str, tuple[Caption, ...]]:
+def captions(manifests: Sequence[Path], says_who: bool = True) -> dict[str, tuple[Caption, ...]]:
     """The captions of each film that may be trained on: ``image_id`` to one or more.
 
-    They come from the manifests' reports, sides and labels. A film of which nothing is known has an empty caption. A
-    film that shows both labels of a withheld pair is left out, real or virtual.
+    They come from the manifests' reports, sides and labels, and from who was filmed unless ``says_who`` is false. A film of
+    which nothing is known has an empty caption. A film that shows both labels of a withheld pair is left out, real or virtual.
     """
     vocabulary = Vocabulary.load()
     withheld = withheld_pairs()
@@ -51,7 +51,7 @@ def captions(manifests: Sequence[Path]) -> dict[str, tuple[Caption, ...]]:
                 if more:
                     found += [(f"{text} {' '.join(more)}".strip(), says | {*more}) for text, says in found]
                 who, is_who = person(study["sex"], study["age"], study["view_position"])
-                if who:
+                if who and says_who:
                     found += [(f"{who} {text}".strip(), says | is_who) for text, says in found]
                 said[study["image_id"]] = tuple(found)
     return said

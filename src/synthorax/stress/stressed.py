@@ -64,7 +64,7 @@ def make_stressed(
         model: by ``synthorax.diffusion.load_model``.
         out: folder.
         score: an editing score; edits below ``least_score`` stay in the metadata, not valid, and are not measured.
-        least_score: RadEdit's 0.2 of a score from 0 to 2.
+        least_score: RadEdit's 0.2.
         is_simulated: films of virtual patients; the embedded model has a word for that.
         seed: of the edits' noise, with each film's id.
         limit: at most so many sources, in the table's order.
