@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 import torch
 
-from synthorax.classifiers.training import CHECKPOINT
+from synthorax.classifiers.checkpoints import CHECKPOINT
 from synthorax.cli import run
 from synthorax.dataset import read_png, write_png
 from synthorax.downstream import (

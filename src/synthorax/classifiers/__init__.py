@@ -3,7 +3,7 @@
 ``backbones``   which networks, and where their ImageNet weights come from
 ``classifier``  a trained network with its labels, its input's size and range, and its thresholds
 ``models``      a model of any make as what is tested; ``model_files`` opens timm's, TorchXRayVision's and ONNX
-``training``    from films and labels to a classifier; ``head``: only its last layer anew
+``training``    from films and labels to a classifier (``checkpoints``: stopped ones); ``head``: only its last layer anew
 ``metrics``     AUROC, AUPRC, F1, entropy, ECE, Brier, thresholds
 ``statistics``  bootstrap by patient, paired differences, DeLong, Wilcoxon over seeds
 ``evaluation``  the tables of CARS, for one model and for two

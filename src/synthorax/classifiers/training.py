@@ -21,6 +21,7 @@ import numpy as np
 from synthorax import bfloat16
 from synthorax.classifiers.augmentation import N_DRAWS, Augmentation, augment
 from synthorax.classifiers.backbones import backbone_named, build_network, normalisation
+from synthorax.classifiers.checkpoints import CHECKPOINT, restore_checkpoint, save_checkpoint
 from synthorax.classifiers.classifier import RECORD, Classifier, ClassifierRecord, normalise, read_record
 from synthorax.classifiers.latents import Autoencoder, latents_of
 from synthorax.classifiers.loading import Films, load_films
@@ -28,14 +29,12 @@ from synthorax.classifiers.loss import masked_bce, positive_weights_of, rows_by_
 from synthorax.classifiers.metrics import auroc, macro, per_label, thresholds_of
 from synthorax.classifiers.places import CELL_PX, logits_and_cells, moved, place_head, place_loss
 from synthorax.errors import InputError, RunError, unknown_choice
-from synthorax.files import atomic
 from synthorax.progress import track
 from synthorax.seeds import derive_seed, generator
 
 if TYPE_CHECKING:
-    import torch
+    pass
 
-CHECKPOINT = "checkpoint.safetensors"
 PRECISIONS = ("auto", "bf16", "fp32")
 SAMPLINGS = ("films", "classes")
 
@@ -365,43 +364,6 @@ def _fit(network, config: TrainingConfig, pixels, targets, places, statistics, d
 def is_bf16(precision: str, device: str) -> bool:
     """Whether a training of that precision computes in bfloat16 on the device."""
     return bfloat16.is_fast(device) if precision == "auto" else precision == "bf16"
-
-
-def save_checkpoint(path: Path, network, optimizer, step: int, losses: list[float], identity: str) -> None:
-    """Weights, AdamW's moments and the place in one file, so that they always belong together."""
-    from safetensors.torch import save_file
-
-    tensors = {f"network.{name}": x.detach().cpu().contiguous() for name, x in network.state_dict().items()}
-    for index, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{key}": x.cpu().contiguous() for key, x in state.items()}
-    with atomic(path) as temporary:
-        state = {"step": str(step), "losses": json.dumps(losses), "fingerprint": identity}
-        save_file(tensors, temporary, metadata=state)
-
-
-def restore_checkpoint(path: Path | None, network, optimizer, identity: str) -> tuple[int, list[float]]:
-    """Load a checkpoint where there is one; returns the next step and the losses so far."""
-    if path is None or not path.is_file():
-        return 0, []
-    from safetensors import safe_open
-
-    with safe_open(path, "pt") as file:
-        metadata = file.metadata()
-        if metadata["fingerprint"] != identity:
-            raise RunError(
-                f"{path} belongs to a training with other settings, labels or films. Choose another folder, "
-                "or remove the file to start anew."
-            )
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    prefix = "network."
-    network.load_state_dict({k.removeprefix(prefix): x for k, x in tensors.items() if k.startswith(prefix)})
-    state: dict[int, dict[str, torch.Tensor]] = {}
-    for name, x in tensors.items():
-        if name.startswith("optimizer."):
-            _, index, key = name.split(".")
-            state.setdefault(int(index), {})[key] = x
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-    return int(metadata["step"]), json.loads(metadata["losses"])
 
 
 def _nulls(values: np.ndarray) -> list[float | None]:

@@ -32,6 +32,7 @@ NEEDS: dict[str, tuple[tuple[str, ...], str]] = {
     "recipes": ((), "films with concepts, synthetic films"),
     "recipes run --scale tiny": (("model", "anatomy"), ""),
     "readers": (("workbench",), "a run"),
+    "score": ((), "edits with their texts"),
     "rank": ((), "several films a prompt, and a classifier"),
     "serve": (("workbench",), "a run"),
     "models": (("model",), ""),

@@ -6,6 +6,7 @@
 ``segmenter``  a U-Net: masks
 ``detector``   Faster R-CNN: boxes
 ``severity``   a network with one output: how much
+``image_text`` films and reports in one space, for the editing score; one is shipped
 ``anatomy``    what an edit did to lungs and heart, by two segmenters that are shipped
 """
 
@@ -14,12 +15,16 @@ from importlib import import_module
 _HOME = {
     "evaluate_anatomy": "anatomy",
     "Detector": "detector",
+    "ImageText": "image_text",
+    "ImageTextConfig": "image_text",
     "DetectorConfig": "detector",
     "Segmenter": "segmenter",
     "SegmenterConfig": "segmenter",
     "SeverityConfig": "severity",
     "SeverityModel": "severity",
+    "load_encoder": "image_text",
     "train_detector": "detector",
+    "train_image_text": "image_text",
     "train_segmenter": "segmenter",
     "train_severity": "severity",
 }

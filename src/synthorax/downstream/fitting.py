@@ -8,15 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from synthorax.classifiers.training import (
-    CHECKPOINT,
-    PRECISIONS,
-    batches_of_epoch,
-    is_bf16,
-    learning_rate_at,
-    restore_checkpoint,
-    save_checkpoint,
-)
+from synthorax.classifiers.checkpoints import CHECKPOINT, restore_checkpoint, save_checkpoint
+from synthorax.classifiers.training import PRECISIONS, batches_of_epoch, is_bf16, learning_rate_at
 from synthorax.errors import RunError, unknown_choice
 from synthorax.progress import track
 from synthorax.seeds import derive_seed

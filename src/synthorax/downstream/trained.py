@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from synthorax.classifiers.training import CHECKPOINT
+from synthorax.classifiers.checkpoints import CHECKPOINT
 from synthorax.errors import ModelError, RunError
 from synthorax.files import atomic
 

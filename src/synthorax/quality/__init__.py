@@ -2,6 +2,7 @@
 
 ``structure``   SSIM and grey-level change, whole, inside and outside the mask
 ``agreement``   concepts that a judge reads back, against those that were asked for
+``editing_score``  did the film change as its text did (RadEdit); encoders are arguments
 ``effect``      the change in the mask against the true counterfactual's
 ``summary``     mean and deviation per perturbation type
 ``pictures``    films, outlines and differences for pages
@@ -15,6 +16,7 @@ from importlib import import_module
 _HOME = {
     "agreement": "agreement",
     "agreement_of_films": "agreement",
+    "editing_scores": "editing_score",
     "effect": "effect",
     "effect_of_edits": "effect",
     "pairwise_ssim": "structure",
