@@ -78,6 +78,16 @@ def test_masks_from_files_are_brought_to_the_films_form(planned, tiny, tmp_path)
     assert np.array_equal(film[:, :256], source[:, :256]) and not np.array_equal(film, source)
 
 
+def test_shams_walk_as_the_edits_do_and_ask_for_nothing(planned, tiny, tmp_path):
+    edits, shams = (edited(planned, tiny, tmp_path / name, *more) for name, more in (("edits", ()), ("shams", ("--sham",))))  # fmt: skip
+    same = ("image_id", "seed", "source_image_id", "guidance_scale", "inversion_prompt", "concepts_before")
+    assert edits.select(same).equals(shams.select(same)) and set(shams["perturbation_type"]) == {"sham"}
+    assert shams["prompt"].to_list() == shams["inversion_prompt"].to_list() != edits["prompt"].to_list()
+    assert shams["concepts_after"].to_list() == shams["concepts_before"].to_list()
+    pairs = zip(edits["file_name"], shams["file_name"], strict=True)
+    assert not any(np.array_equal(read_png(tmp_path / "edits/synthetic" / a), read_png(tmp_path / "shams/synthetic" / b)) for a, b in pairs)  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [

@@ -52,10 +52,30 @@ def test_the_label_that_is_not_seen_falls_and_no_other(tmp_path):
     rows = {(row.perturbation_type, row.label): row for row in found.rows}
     assert len(rows) == 4 and found.n_films == 2 * N and found.n_unknown == 0
     fallen = rows["outer_class", "Pleural Effusion"]
-    assert (fallen.source.estimate, fallen.attacked.estimate, fallen.falls) == (1.0, 0.0, True)
+    assert (fallen.before.estimate, fallen.attacked.estimate, fallen.falls) == (1.0, 0.0, True)
     assert fallen.p_adjusted == pytest.approx(4 * fallen.change.p_value)  # the smallest of four
     assert [key for key, row in rows.items() if row.falls] == [("outer_class", "Pleural Effusion")]
     assert rows["outer_class", "Pneumothorax"].attacked.estimate == 1.0, "gone, and not seen"
+
+
+def test_what_the_shams_lose_too_is_no_fall(tmp_path):
+    """Shams that lose the centre as the outer-class edits do: pneumothorax no longer reads as well before as after."""
+    model = TestedModel("two squares", two_squares, labels=(*LABELS,))
+    frame = dataset(tmp_path)
+    rows = []
+    for patient in range(1, N):  # the first patient's are missing
+        write_png(film(False, False, patient), tmp_path / f"shams/{patient}.png")
+        rows += [{"file_name": f"{patient}.png", "image_id": f"{kind}{patient}", "patient_id": f"p{patient}", "perturbation_type": "sham"} for kind in ("intra_class", "outer_class")]  # fmt: skip
+    write_metadata(metadata_frame(rows), tmp_path / "shams")
+    found = attack(model, frame, tmp_path, Vocabulary.load(), shams=tmp_path / "shams")
+    rows = {(row.perturbation_type, row.label): row for row in found.rows}
+    assert found.has_shams and found.n_films == 2 * (N - 1)
+    assert rows["outer_class", "Pneumothorax"].before.estimate == 0.0
+    assert rows["intra_class", "Pneumothorax"].change.estimate == 1.0
+    assert [key for key, row in rows.items() if row.falls] == [("outer_class", "Pleural Effusion")]
+    write_metadata(metadata_frame([]), tmp_path / "shams")
+    with pytest.raises(InputError, match="has no sham of"):
+        attack(model, frame, tmp_path, Vocabulary.load(), shams=tmp_path / "shams")
 
 
 def test_a_label_that_nobody_decided_is_left_out_and_counted(tmp_path):

@@ -68,12 +68,14 @@ def train_image_text(
     out: Out,
     split: Split = None,
     backbone: Annotated[str, typer.Option(help="Of the classifiers, a grey one: small, small_peaks.")] = "small_peaks",
+    start: Annotated[Path | None, typer.Option(help="A classifier of that backbone and size whose features it begins with: far fewer passes.")] = None,
     epochs: Epochs = 20,
     size: Size = 192,
     seed: Seed = 0,
     device: Device = "cpu",
 ) -> None:  # fmt: skip
     """Train an image-text encoder on films and their reports, for 'score'; one patient in ten is held out."""
+    from synthorax.classifiers import Classifier
     from synthorax.diffusion.captions import captions
     from synthorax.downstream.image_text import ImageTextConfig, train_image_text
     from synthorax.errors import InputError
@@ -88,8 +90,9 @@ def train_image_text(
     if not all(parts):
         raise InputError(f"{studies} has {len(parts[0])} films to learn from and {len(parts[1])} held out; expected some of each, with reports.")  # fmt: skip
     config = ImageTextConfig(backbone=backbone, epochs=epochs, image_size_px=size, seed=seed)
+    began = Classifier.load(start, device) if start else None
     held_out = [films[n] for n in parts[1]], [said[n][0][0] for n in parts[1]]
-    found = train_image_text(config, [films[n] for n in parts[0]], [said[n] for n in parts[0]], validation=held_out, out=out, device=device)  # fmt: skip
+    found = train_image_text(config, [films[n] for n in parts[0]], [said[n] for n in parts[0]], start=began, validation=held_out, out=out, device=device)  # fmt: skip
     typer.echo(f"{out}: {len(parts[0])} films, loss {found.record['loss_per_epoch'][-1]:.3f}")
 
 

@@ -71,6 +71,10 @@ def edit(
     outside: Annotated[
         str, typer.Option(help="free, or exact: nothing changes outside the edit mask and its seam.")
     ] = "free",
+    sham: Annotated[
+        bool,
+        typer.Option("--sham", help="The plan's controls: the same walks, the source's findings asked for."),
+    ] = False,
     device: Device = "cpu",
     dtype: Dtype = "auto",
     batch_size: BatchSize = "auto",
@@ -99,7 +103,7 @@ def edit(
         settings = EditSettings(**{**loaded.edit_settings, **changed})
         typer.echo(estimate_edits(rows, loaded, settings, means.batch_size, SIZE))
         return
-    _tell(edit_plan(plan, studies, out, changed, means, masks), strict)
+    _tell(edit_plan(plan, studies, out, changed, means, masks, sham), strict)
 
 
 def generate(

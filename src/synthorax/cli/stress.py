@@ -204,6 +204,7 @@ def attack(
     out: Annotated[Path, typer.Option(help="Folder for attack.json and the page attack.html.")],
     names: Names = None,
     vocabulary: Annotated[str, typer.Option(help="Vocabulary that the plan was made with.")] = "corpa",
+    shams: Annotated[Path | None, typer.Option(help="The dataset of 'synthorax edit --sham' from the same plan: what stands beside each edit in place of its source.")] = None,
     threshold: Threshold = None, seed: Seed = 0, device: Device = "cpu",
 ) -> None:  # fmt: skip
     """CoRPA's attack: films whose concepts were changed, and how far each label falls; figures, no verdict."""
@@ -215,11 +216,11 @@ def attack(
 
     reader = load_tested(tested, threshold=threshold, names=names_of(names), device=device)
     table = read_metadata(edits)
-    found = measured(reader, table, edits, Vocabulary.load(vocabulary), seed=seed)
+    found = measured(reader, table, edits, Vocabulary.load(vocabulary), shams=shams, seed=seed)
     found.save(out)
     write_attack_page(found, table, edits, out)
     for row in found.rows:
-        typer.echo(f"{row.perturbation_type:12} {row.label:24} {100 * row.source.estimate:5.1f} % -> {100 * row.attacked.estimate:5.1f} %, n {row.attacked.n_images}, p {row.p_adjusted:.3f}{'  falls' if row.falls else ''}")  # fmt: skip
+        typer.echo(f"{row.perturbation_type:12} {row.label:24} {100 * row.before.estimate:5.1f} % -> {100 * row.attacked.estimate:5.1f} %, n {row.attacked.n_images}, p {row.p_adjusted:.3f}{'  falls' if row.falls else ''}")  # fmt: skip
     typer.echo(f"{out}/attack.html")
 
 

@@ -22,7 +22,7 @@ import numpy as np
 
 from synthorax.classifiers.augmentation import N_DRAWS, Augmentation, augment
 from synthorax.classifiers.backbones import build_network
-from synthorax.classifiers.classifier import normalise
+from synthorax.classifiers.classifier import Classifier, normalise
 from synthorax.classifiers.loading import Films, load_films
 from synthorax.classifiers.training import fingerprint
 from synthorax.downstream.fitting import FittingConfig, fit, statistics_of
@@ -126,6 +126,7 @@ def train_image_text(
     films: Films,
     said: Sequence[Sequence[tuple[str, frozenset[str]]]],
     *,
+    start: Classifier | None = None,
     validation: tuple[Films, Sequence[str]] | None = None,
     out: Path | str | None = None,
     note: str = "",
@@ -137,13 +138,14 @@ def train_image_text(
         config: how.
         films: ``(N, H, W)`` in [0, 1], or paths.
         said: of each film its texts, each with the findings that it says (:func:`synthorax.diffusion.captions.captions`).
+        start: a classifier whose features the film's side begins with; it learns in far fewer passes so.
         validation: other films and a text each, for ``least_fit``.
         out: folder of checkpoint and result.
         note: what the films are, kept in the record.
         device: torch device.
 
     Raises:
-        InputError: a film of which nothing is said.
+        InputError: a film of which nothing is said, or a start of another backbone or size.
         RunError: ``out`` holds another training, or the loss is not finite.
     """
     import torch
@@ -151,17 +153,27 @@ def train_image_text(
 
     if not len(films) or len(films) != len(said) or not all(said):
         raise InputError(f"{len(films)} films and texts of {sum(map(bool, said))}; expected at least one text a film.")  # fmt: skip
+    if start is not None and (start.record.backbone, start.record.image_size_px) != (config.backbone, config.image_size_px):  # fmt: skip
+        raise InputError(f"the classifier to start from is a {start.record.backbone} of {start.record.image_size_px} px; asked for is a {config.backbone} of {config.image_size_px} px.")  # fmt: skip
     pixels = load_films(films, config.image_size_px)
     flat = [(row, text, findings) for row, some in enumerate(said) for text, findings in some]
-    identity = fingerprint(asdict(config), [text for _, text, _ in flat], pixels)
+    began = "" if start is None else start.record.training["fingerprint"]
+    identity = fingerprint(asdict(config), [began, *(text for _, text, _ in flat)], pixels)
     if found := ImageText.finished(out, identity, device):
         return found
     texts_of = [[k for k, (row, _, _) in enumerate(flat) if row == i] for i in range(len(said))]
     tokens = _tokens([text for _, text, _ in flat])
     sets = {findings: i for i, findings in enumerate(sorted({f for _, _, f in flat}, key=sorted))}
     saying = torch.tensor([sets[findings] for _, _, findings in flat])
-    mean, std = ((value,) for value in statistics_of(pixels).values())
-    network = _network(config).to(device, memory_format=torch.channels_last)
+    network = _network(config)
+    if start is None:
+        mean, std = (tuple([value]) for value in statistics_of(pixels).values())
+    else:
+        mean, std = start.record.mean, start.record.std
+        head = {f"fc.{name}" for name, _ in network["image"].get_classifier().named_parameters()}
+        trunk = {name: x for name, x in start.network.state_dict().items() if name not in head}
+        network["image"].load_state_dict(trunk, strict=False)
+    network = network.to(device, memory_format=torch.channels_last)
 
     def loss_of(rows: np.ndarray, epoch: int) -> torch.Tensor:
         rng = generator("image text", config.seed, epoch, int(rows[0]))

@@ -52,10 +52,11 @@ def edit_plan(
     given: Mapping[str, Any] | None = None,
     means: Means = DEFAULT,
     masks: str = "none",
+    is_sham: bool = False,
 ) -> Done:
     """Make the edits of ``plan.parquet`` from the films of ``studies.parquet``; resumable.
 
-    ``given`` holds what differs from the model's own :class:`~synthorax.runs.making.EditSettings`; ``masks``: see
+    With ``is_sham`` their controls: each walk as it would be, seed and masks included, with the source's own findings asked for. ``given`` holds what differs from the model's own :class:`~synthorax.runs.making.EditSettings`; ``masks``: see
     :func:`synthorax.runs.plan_masks.write_masks`.
 
     Raises:
@@ -83,7 +84,9 @@ def edit_plan(
             )
             for job in means.shard.of(jobs)
         ]
-        run = _open(out, means, {"kind": "edit", "plan": str(plan.resolve()), "plan_sha256": sha256_of(plan),
+        if is_sham:
+            jobs = [_sham_of(job) for job in jobs]
+        run = _open(out, means, {"kind": "edit", **({"is_sham": True} if is_sham else {}), "plan": str(plan.resolve()), "plan_sha256": sha256_of(plan),
                                  "studies": str(studies.resolve()), "studies_sha256": sha256_of(studies),
                                  "settings": asdict(settings), "masks": masks, "model_sha256": model.model_sha256})  # fmt: skip
         masked = edits.filter(pl.col("edit_id").is_in([job.edit_id for job in jobs]))
@@ -109,6 +112,12 @@ def edit_plan(
 
         make_edits(run, EDITS, jobs, source, model, settings, batch_size=means.batch_size, batches=batches)
         return _finish(run, EDITS)
+
+
+def _sham_of(job: Job) -> Job:
+    """The same walk with nothing asked for, and what its film then shows."""
+    shown = {"concepts_after": job.row["concepts_before"], "labels_after": None, "perturbation_type": "sham"}
+    return replace(job, prompt=job.inversion_prompt, row={**job.row, **shown})
 
 
 def generate_films(

@@ -5,9 +5,10 @@ The films come from ``synthorax perturb --types intra_class,outer_class`` (or an
     intra-class   other concepts of the same label: the label stays, and should still be seen
     outer-class   another label takes its place: the old one should go, the new one be seen
 
-Each film stands beside its source, each read against its own labels at the label's threshold; resamples draw patients. A
-label falls where its p-value, adjusted for all labels and types (Holm), is at most 0.05. What falls is model and editor
-together: there is no sham here, so these are figures and never a verdict.
+Each film stands beside its source's sham (``synthorax edit --sham``: the same walk, nothing asked for), or beside the source
+where no shams are given; each is read against its own labels at the label's threshold; resamples draw patients. A label falls
+where its p-value, adjusted for all labels and types (Holm), is at most 0.05. A sham takes out what any walk through the editor
+does; whether an edit shows what was asked, nothing here sees, so these are figures and never a verdict.
 """
 
 import json
@@ -20,6 +21,7 @@ import polars as pl
 from synthorax.classifiers.models import TestedModel
 from synthorax.classifiers.statistics import Difference, Interval, bootstrap, holm
 from synthorax.concepts import ConceptVector, Vocabulary
+from synthorax.dataset import read_metadata
 from synthorax.errors import InputError
 from synthorax.files import atomic
 
@@ -28,11 +30,11 @@ LEVEL = 0.05
 
 @dataclass(frozen=True)
 class AttackRow:
-    """One label under one type of perturbation: accuracy on sources and on films, and the paired change."""
+    """One label under one type of perturbation: accuracy before (shams, or sources) and on films, and the paired change."""
 
     perturbation_type: str
     label: str
-    source: Interval
+    before: Interval
     attacked: Interval
     change: Difference
     p_adjusted: float
@@ -47,6 +49,7 @@ class Attack:
     rows: tuple[AttackRow, ...]
     n_films: int
     n_unknown: int
+    has_shams: bool
     is_simulated: bool
 
     def save(self, folder: Path | str) -> Path:
@@ -58,7 +61,13 @@ class Attack:
 
 
 def attack(
-    tested: TestedModel, metadata: pl.DataFrame, folder: Path | str, vocabulary: Vocabulary, *, seed: int = 0
+    tested: TestedModel,
+    metadata: pl.DataFrame,
+    folder: Path | str,
+    vocabulary: Vocabulary,
+    *,
+    shams: Path | str | None = None,
+    seed: int = 0,
 ) -> Attack:
     """Measure a classifier on a dataset of edits.
 
@@ -67,10 +76,11 @@ def attack(
         metadata: by :func:`~synthorax.dataset.read_metadata`; its valid edits with a source are used.
         folder: of the dataset.
         vocabulary: derives labels from concepts.
+        shams: a dataset of the same edits' shams; edits without one are left out.
         seed: of the bootstrap.
 
     Raises:
-        InputError: no label of the model's in the vocabulary, or no edit with a source.
+        InputError: no label of the model's in the vocabulary, no edit with a source, or none with a sham.
         ModelError: the model's answers cannot be used.
     """
     names = (tested.output,) if tested.output else tested.labels or ()
@@ -86,12 +96,19 @@ def attack(
     )  # fmt: skip
     if not edits.height:
         raise InputError(f"{folder}/metadata.parquet has no valid edit with a source; expected films of 'synthorax edit'.")  # fmt: skip
+    before = pl.concat_str(pl.lit(f"{folder}/"), "source_file_name")
+    if shams is not None:
+        of = read_metadata(shams).select("image_id", sham=pl.concat_str(pl.lit(f"{shams}/"), "file_name"))
+        edits, before = edits.join(of, on="image_id"), pl.col("sham")
+        if not edits.height:
+            raise InputError(f"{shams} has no sham of {folder}'s edits; expected films of 'synthorax edit --sham' from the same plan.")  # fmt: skip
+    edits = edits.with_columns(before=before, after=pl.concat_str(pl.lit(f"{folder}/"), "file_name"))
     right, known = [], []
     thresholds = [tested.threshold] * len(labels)
     if tested.thresholds is not None and tested.labels is not None:
         thresholds = [tested.thresholds[tested.labels.index(label)] for label in labels]
-    for column, concepts in (("source_file_name", "concepts_before"), ("file_name", "concepts_after")):
-        files = [str(Path(folder) / name) for name in edits[column]]
+    for column, concepts in (("before", "concepts_before"), ("after", "concepts_after")):
+        files = edits[column].to_list()
         unique = list(dict.fromkeys(files))
         answers = dict(zip(unique, tested.table(unique, labels) >= thresholds, strict=True))
         truth = np.array([_labels(row, concepts, labels, vocabulary) for row in edits.iter_rows(named=True)])
@@ -112,7 +129,14 @@ def attack(
     done = tuple(
         AttackRow(*row, float(p), bool(p <= LEVEL and row[4].estimate < 0)) for row, p in zip(rows, adjusted, strict=True)
     )  # fmt: skip
-    return Attack(tested.name, done, edits.height, int((~both).sum()), bool(edits["is_simulated"].any()))
+    return Attack(
+        tested.name,
+        done,
+        edits.height,
+        int((~both).sum()),
+        shams is not None,
+        bool(edits["is_simulated"].any()),
+    )
 
 
 def _labels(row: dict, concepts: str, labels: list[str], vocabulary: Vocabulary) -> list[float]:

@@ -133,12 +133,16 @@ def write_attack_page(attack: Attack, edits: pl.DataFrame, dataset: Path, folder
         before, after = (", ".join(row[name]) or "nothing" for name in ("concepts_before", "concepts_after"))
         examples[f"{kind}: {before} → {after}".replace("_", " ")] = _compared(source, edited)
     falling = sum(row.falls for row in ordered)
-    rows = [{"words": [row.perturbation_type.replace("_", " "), row.label], "before": row.source, "after": row.attacked, "change": row.change, "p_adjusted": row.p_adjusted, "falls": row.falls} for row in ordered]  # fmt: skip
+    rows = [{"words": [row.perturbation_type.replace("_", " "), row.label], "before": row.before, "after": row.attacked, "change": row.change, "p_adjusted": row.p_adjusted, "falls": row.falls} for row in ordered]  # fmt: skip
     page = _template("falls.html").render(
         title="CoRPA's attack", model=attack.model, films=f"{attack.n_films} edits", is_simulated=attack.is_simulated,
         finding=f"{falling} of {len(rows)} labels and types fall (Holm, 0.05 over all of them).", head=["perturbation", "label"],
-        before="sources", after="edits", rows=rows, examples=examples,
-        note="Each film is read against its own labels at the label's threshold. What falls is model and editor together: there is no sham here, so these are figures and no verdict.",
+        before="shams" if attack.has_shams else "sources", after="edits", rows=rows, examples=examples,
+        note="Each film is read against its own labels at the label's threshold. " + (
+            "Shams go through the editor with nothing asked for; whether an edit shows what was asked is not seen, so these are figures and no verdict."
+            if attack.has_shams
+            else "What falls is model and editor together: there is no sham here, so these are figures and no verdict."
+        ),
         points=points, percent=percent, version=__version__,
     )  # fmt: skip
     return _written(page, Path(folder) / "attack.html")
