@@ -2,14 +2,14 @@
 
 This is no model and makes no film: it says whether the networks fit a machine, and how long a step takes there.
 
-    python benchmarks/shape_test.py radedit | stable-diffusion-2.1 | chexgen
+    python benchmarks/shape_test.py radedit | stable-diffusion-2.1 | chexgen [--more 3]
 
-bfloat16, batch 1, one process an architecture, because the peak is of the process. Weights are built in bfloat16
+bfloat16 (minutes a step where a CPU has none in hardware), batch 1, one process an architecture, because the peak is of the process. Weights are built in bfloat16
 from the first, so that the peak is the running network's and not that of its making.
 """
 
+import argparse
 import resource
-import sys
 import time
 
 import torch
@@ -49,8 +49,8 @@ def network(name: str) -> torch.nn.Module:
 
 
 @torch.no_grad()
-def main(name: str) -> None:
-    """Print one row: architecture, parameters, peak memory, seconds of the first step and of the best of three."""
+def main(name: str, more: int) -> None:
+    """Print one row: architecture, parameters, peak memory, seconds of the first step and of the best of ``more``."""
     torch.manual_seed(0)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     torch.set_default_dtype(torch.bfloat16)
@@ -67,19 +67,21 @@ def main(name: str) -> None:
             raise SystemExit(f"{name} gives {tuple(out.shape)}; expected {tuple(x.shape)}.")
         return time.perf_counter() - start
 
-    first, *later = [step() for _ in range(4)]
+    first, *later = [step() for _ in range(1 + more)]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     n = sum(p.numel() for p in net.parameters())
     print(
-        "| architecture | parameters | peak memory | of which Python and its libraries | first step | best of three |"
+        f"| architecture | parameters | peak memory | of which Python and its libraries | first step | best of the next {more} |"
     )
     print("| --- | --- | --- | --- | --- | --- |")
     print(
-        f"| {name} | {n / 1e6:.1f} M | {peak / 2**20:.2f} GiB | {before / 2**20:.2f} GiB | {first:.2f} s | {min(later):.2f} s |"
+        f"| {name} | {n / 1e6:.1f} M | {peak / 2**20:.2f} GiB | {before / 2**20:.2f} GiB | {first:.2f} s | {f'{min(later):.2f} s' if later else ''} |"
     )
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2 or sys.argv[1] not in TEXT:
-        raise SystemExit(f"usage: shape_test.py {' | '.join(TEXT)}")
-    main(sys.argv[1])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("name", choices=TEXT)
+    parser.add_argument("--more", type=int, default=3, help="steps after the first")
+    arguments = parser.parse_args()
+    main(arguments.name, arguments.more)
