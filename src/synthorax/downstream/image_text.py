@@ -49,7 +49,7 @@ class ImageTextConfig(FittingConfig):
 
     epochs: int = 20
     batch_size: int = 48
-    learning_rate: float = 2e-3
+    learning_rate: float = 1e-3
     backbone: str = "small_peaks"
     image_size_px: int = 192
     dimension: int = 128
