@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from synthorax.classifiers import TrainingConfig, train
 from synthorax.classifiers.augmentation import Augmentation
 from synthorax.cli import run
 from synthorax.diffusion.captions import captions
@@ -61,6 +62,21 @@ def test_it_learns_which_text_is_whose_and_goes_on_where_it_stopped(told, tmp_pa
         train_image_text(eager, films[:-1], said[:-1], out=tmp_path / "stopped")
     with pytest.raises(InputError, match="at least one text a film"):
         train_image_text(CONFIG, films, [*said[:-1], ()])
+
+
+def test_it_begins_with_a_classifiers_features(told):
+    films, ids, said = told
+    said = [said[name] for name in ids]
+    few = TrainingConfig(epochs=1, batch_size=6, image_size_px=32)
+    start = train(few, films, np.eye(2)[[i % 2 for i in range(12)]], ("a", "b"))
+    still = ImageTextConfig(**{**vars(CONFIG), "epochs": 1, "learning_rate": 0.0})
+    found = train_image_text(still, films, said, start=start)
+    weights, began = found.network["image"].state_dict(), start.network.state_dict()
+    learned = [name for name, x in start.network.named_parameters() if not name.startswith("fc.")]
+    assert all(torch.equal(weights[name], began[name]) for name in learned)
+    assert weights["fc.weight"].shape != began["fc.weight"].shape
+    with pytest.raises(InputError, match="small of 32 px; asked for is a small of 64 px"):
+        train_image_text(ImageTextConfig(**{**vars(still), "image_size_px": 64}), films, said, start=start)
 
 
 def test_the_command(training_manifest, tmp_path, capsys):

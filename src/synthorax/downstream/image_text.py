@@ -156,29 +156,30 @@ def train_image_text(
     if start is not None and (start.record.backbone, start.record.image_size_px) != (config.backbone, config.image_size_px):  # fmt: skip
         raise InputError(f"the classifier to start from is a {start.record.backbone} of {start.record.image_size_px} px; asked for is a {config.backbone} of {config.image_size_px} px.")  # fmt: skip
     pixels = load_films(films, config.image_size_px)
-    flat = [(row, text, findings) for row, some in enumerate(said) for text, findings in some]
+    flat = [one for some in said for one in some]
     began = "" if start is None else start.record.training["fingerprint"]
-    identity = fingerprint(asdict(config), [began, *(text for _, text, _ in flat)], pixels)
+    identity = fingerprint(asdict(config), [began, *(text for text, _ in flat)], pixels)
     if found := ImageText.finished(out, identity, device):
         return found
-    texts_of = [[k for k, (row, _, _) in enumerate(flat) if row == i] for i in range(len(said))]
-    tokens = _tokens([text for _, text, _ in flat])
-    sets = {findings: i for i, findings in enumerate(sorted({f for _, _, f in flat}, key=sorted))}
-    saying = torch.tensor([sets[findings] for _, _, findings in flat])
+    ends = np.cumsum([len(some) for some in said])
+    tokens = _tokens([text for text, _ in flat])
+    sets = {findings: i for i, findings in enumerate(sorted({f for _, f in flat}, key=sorted))}
+    saying = torch.tensor([sets[findings] for _, findings in flat])
     network = _network(config)
     if start is None:
         mean, std = (tuple([value]) for value in statistics_of(pixels).values())
     else:
         mean, std = start.record.mean, start.record.std
-        head = {f"fc.{name}" for name, _ in network["image"].get_classifier().named_parameters()}
-        trunk = {name: x for name, x in start.network.state_dict().items() if name not in head}
-        network["image"].load_state_dict(trunk, strict=False)
+        head = {id(x) for x in network["image"].get_classifier().parameters()}
+        trunk = [name for name, x in network["image"].state_dict(keep_vars=True).items() if id(x) not in head]
+        began_with = start.network.state_dict()
+        network["image"].load_state_dict({name: began_with[name] for name in trunk}, strict=False)
     network = network.to(device, memory_format=torch.channels_last)
 
     def loss_of(rows: np.ndarray, epoch: int) -> torch.Tensor:
         rng = generator("image text", config.seed, epoch, int(rows[0]))
         draws = rng.uniform(-1, 1, (len(rows), N_DRAWS))
-        chosen = torch.tensor([texts_of[row][int(rng.integers(len(texts_of[row])))] for row in rows])
+        chosen = torch.tensor([int(rng.integers(ends[row] - len(said[row]), ends[row])) for row in rows])
         x = torch.from_numpy(pixels[rows, None]).to(device).float() / 255
         v = _image_rows(network, normalise(augment(x, draws, config.augmentation), mean, std)).float()
         w = _text_rows(network, tokens[chosen].to(device)).float()

@@ -24,6 +24,8 @@ from synthorax.files import atomic
 from synthorax.progress import track
 from synthorax.studies import read_film
 
+#: Unit rows that are no farther apart differ by rounding alone.
+SAME = 1e-4
 #: Edits at a time; each is read with its source.
 AT_ONCE = 16
 
@@ -63,10 +65,16 @@ def editing_scores(
     """
     if not len(films) == len(edits) == len(before) == len(after):
         raise InputError(f"{len(films)} films, {len(edits)} edits, {len(before)} and {len(after)} texts; expected as many of each.")  # fmt: skip
-    v, w = (b.astype(np.float64) - a for b, a in ((encoder.images(edits), encoder.images(films)), (encoder.texts(after), encoder.texts(before))))  # fmt: skip
-    length = np.linalg.norm(v, axis=1), np.linalg.norm(w, axis=1)
-    s = (v * w).sum(1) / np.maximum(length[0] * length[1], np.finfo(np.float64).tiny)
-    return np.where(length[1] > 0, s, np.nan)
+    v, w = (
+        last.astype(np.float64) - first
+        for first, last in (
+            (encoder.images(films), encoder.images(edits)),
+            (encoder.texts(before), encoder.texts(after)),
+        )
+    )
+    n_v, n_w = np.linalg.norm(v, axis=1), np.linalg.norm(w, axis=1)
+    s = np.divide((v * w).sum(1), n_v * n_w, out=np.zeros(len(v)), where=np.minimum(n_v, n_w) > SAME)
+    return np.where(n_w > SAME, s, np.nan)
 
 
 def fits(encoder: ImageTextEncoder, films: np.ndarray, texts: Sequence[str]) -> np.ndarray:
