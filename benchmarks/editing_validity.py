@@ -10,7 +10,8 @@ ratio not where the heart's size was asked for). The judge of the retries is ano
 a second oracle reads pneumonia and effusion, from real films alone. The editing score is the shipped encoder's, which saw
 neither edits nor C. The ceiling is
 the true counterfactual, and the same through the autoencoder; the floors are the source itself, the sham edit and the
-blur. *Size*: pixels inside the mask that an edit changed visibly, over those that the true counterfactual changed; *place*: how far
+blur. Where the true counterfactual does not pass (fluid hides a pneumonia from the oracle), no edit can be judged: a column counts the
+others alone. *Size*: pixels inside the mask that an edit changed visibly, over those that the true counterfactual changed; *place*: how far
 the centres of both changes are apart (medians). Intervals: Wilson, 95 %, one edit a patient and type. Everything is simulated, one anatomy.
 The same command goes on where it stopped, training and films of each arm included (``arms/``). Writes ``validity.json``,
 ``validity.md`` and ``failures.png``.
@@ -305,11 +306,14 @@ def main() -> None:
         table = judged(
             films, rows, oracle, second, segmenters, encoder, before, true, is_composed=name != ROUND_TRIP
         )
+        if not results:
+            judgeable = table["valid"]  # of the true counterfactuals, the first arm
+        table = table.with_columns(of_judgeable=pl.when(judgeable).then("valid"))
         for kind in ("addition", "removal"):
             some = table.filter(type=kind)
             results.append({
                 "arm": name, "type": kind, "evaluations": cost,
-                **{key: share(some[key].drop_nulls().to_numpy()) for key in ("valid", "labels", "asked", "anatomy", "second", "scored")},
+                **{key: share(some[key].drop_nulls().to_numpy()) for key in ("valid", "of_judgeable", "labels", "asked", "anatomy", "second", "scored")},
                 "score_tells_valid": _auroc(some["score"].to_numpy(), some["valid"].to_numpy()),
                 **{key: some[key].mean() for key in ("ssim_inside", "grey_difference_inside")},
                 "per_finding": {
@@ -347,11 +351,14 @@ def _oracle_alone(rows: list[dict], oracle: Classifier, model) -> dict:
 
 def _markdown(results: list[dict]) -> str:
     lines = [
-        "| arm | type | evaluations | valid (95 % interval) | all labels | label asked for | the same, second oracle | lungs and heart stay | editing score .2 or more | SSIM to truth, inside | grey difference, inside |",
-        "| --- | --- | ---: | --- | --- | --- | --- | --- | --- | ---: | ---: |",
+        "| arm | type | evaluations | valid (95 % interval) | where the true film is | all labels | label asked for | the same, second oracle | lungs and heart stay | editing score .2 or more | SSIM to truth, inside | grey difference, inside |",
+        "| --- | --- | ---: | --- | --- | --- | --- | --- | --- | --- | ---: | ---: |",
     ]
     for row in results:
-        shares = [_percent(row[key]) for key in ("valid", "labels", "asked", "second", "anatomy", "scored")]
+        shares = [
+            _percent(row[key])
+            for key in ("valid", "of_judgeable", "labels", "asked", "second", "anatomy", "scored")
+        ]
         cost = "" if row["evaluations"] is None else f"{row['evaluations']:.0f}"
         lines.append(f"| {row['arm']} | {row['type']} | {cost} | {' | '.join(shares)} | {row['ssim_inside']:.3f} | {row['grey_difference_inside']:.1f} |")  # fmt: skip
     lines += ["", "| `exact`, type | finding | n | valid | label asked for | size | place, mm | cardiothoracic ratio, error |", "| --- | --- | ---: | --- | --- | ---: | ---: | ---: |"]  # fmt: skip
