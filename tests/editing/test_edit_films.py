@@ -137,6 +137,9 @@ def test_thin_masks_are_reported_with_the_films_number(gaussian, films):
     ):
         edited = edit(films, PROMPTS, keep_masks=[None, drain, None], **settings)
     assert np.array_equal(edited[1][drain], films[1][drain])
+    with pytest.warns(MaskWarning) as warned:  # one for all films
+        edit(films, PROMPTS, keep_masks=[drain, drain, None], **settings)
+    assert len(warned) == 1 and str(warned[0].message).endswith("So it is with 2 of 3 films.")
     told = []
     edit(
         films,

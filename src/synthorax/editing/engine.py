@@ -24,10 +24,6 @@ if TYPE_CHECKING:
 OUTSIDE = ("free", "exact")
 
 
-def _warn(index: int, message: str) -> None:
-    warnings.warn(message, masks.MaskWarning, stacklevel=3)
-
-
 def edit(
     images: np.ndarray | Tensor,
     prompts: Sequence[str],
@@ -50,7 +46,7 @@ def edit(
     feather_px: float = 8,
     batch_size: int = 8,
     pad_batches: bool = False,
-    report: Callable[[int, str], None] = _warn,
+    report: Callable[[int, str], object] | None = None,
 ) -> np.ndarray:
     """The same patients' films as they would look with the findings that the prompts name.
 
@@ -95,7 +91,7 @@ def edit(
         pad_batches: fill the last call up to ``batch_size`` with copies of its last row, which are thrown
             away. Costs their evaluations.
         report: called with a film's index and a sentence if its masks cannot be used quite as drawn (thinner
-            than a latent cell, or nothing left to edit); by default a ``MaskWarning``.
+            than a latent cell, or nothing left to edit); None gives one ``MaskWarning`` of the first such film.
 
     Returns:
         Edited films ``(N, H, W)`` of the type of ``images``; what the change drives beyond their range is cut to it.
@@ -103,6 +99,7 @@ def edit(
     Raises:
         InputError: films, masks, texts or settings that cannot be used; the sentence says which.
     """
+    told: dict[int, str] = {}
     kind = method_named(method)
     way = preset_named(preset).way(guidance_scale, num_inference_steps, skip)
     films, white = composition.checked_films(images, white)
@@ -159,7 +156,9 @@ def edit(
         if kind.path is None:
             x = sdedit(model, x0[sources], text, null, [drawn[n] for n in sources], way=way, **calls)
         else:
-            both = [_cells(i, edits[i], keeps[i], model.latent_shape[1:], report) for i in rows]
+            both = [
+                _cells(i, edits[i], keeps[i], model.latent_shape[1:], report or told.setdefault) for i in rows
+            ]
             edit_cells, keep_cells = (torch.from_numpy(np.stack(some))[:, None].to(x0.device) for some in zip(*both, strict=True))  # fmt: skip
             inversion = encoded("inversion_prompts", chunk.first)
             path = ddim_path(model, x0, inversion, way=way, **calls) if kind.path == "ddim" else None
@@ -177,6 +176,10 @@ def edit(
             else:
                 plain = composition.from_model(decoded[n : n + 1], height, width)[0].numpy()
                 result[i] = composition.paste(np.zeros_like(films[i]), plain, np.ones_like(plain), white)
+    if told:
+        first = next(iter(told.values()))
+        others = f" So it is with {len(told)} of {n_films} films." if len(told) > 1 else ""
+        warnings.warn(f"{first}{others}", masks.MaskWarning, stacklevel=2)
     return result
 
 
@@ -207,7 +210,7 @@ def _cells(
     edit_mask: np.ndarray | None,
     keep_mask: np.ndarray | None,
     size: tuple[int, int],
-    report: Callable[[int, str], None],
+    report: Callable[[int, str], object],
 ) -> tuple[np.ndarray, np.ndarray]:
     """One film's masks as latent cells; tells the caller what could not be used as drawn."""
     edit_cells, keep_cells, messages = np.ones(size, dtype=bool), np.zeros(size, dtype=bool), {}
