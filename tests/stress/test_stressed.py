@@ -106,7 +106,12 @@ def test_the_command_writes_figures_and_one_page(table_path, tmp_path, tiny, mod
 def test_a_custom_shift_and_corruptions(table_path, tmp_path, tiny, module, capsys):
     words = ["stress", "custom", f"{module}:shortcut", "--films", str(table_path), "--out", str(tmp_path / "s"), "--model", str(tiny.pipeline)]  # fmt: skip
     words += ["--prompt", "Left mass.", "--target-after", "1", "--whole", "--name", "mass", "--limit", "2", "--simulated", "--num-inference-steps", "2", "--skip", "0"]  # fmt: skip
-    assert run(words) == 0
+    assert run([*words, "--score", "shipped", "--least-score", "-1"]) == 0
+    scores = read_metadata(tmp_path / "s").filter(perturbation_type="mass")["score_edit"]
+    assert scores.null_count() == 0 and scores.abs().max() <= 1
+    real = [word for word in words if word != "--simulated"]
+    assert run([*real, "--score", "shipped"]) == 2
+    assert "--score shipped knows virtual patients alone" in capsys.readouterr().err
     assert json.loads((tmp_path / "s/results.json").read_text())["shift"] == "mass"
     assert "one anatomy" in (tmp_path / "s/verdict.html").read_text()
     words = ["stress", "corruptions", f"{module}:finding", "--films", str(table_path), "--out", str(tmp_path / "c"), "--kinds", "jpeg,overexposure"]  # fmt: skip
