@@ -14,7 +14,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -31,9 +31,6 @@ from synthorax.classifiers.places import CELL_PX, logits_and_cells, moved, place
 from synthorax.errors import InputError, RunError, unknown_choice
 from synthorax.progress import track
 from synthorax.seeds import derive_seed, generator
-
-if TYPE_CHECKING:
-    pass
 
 PRECISIONS = ("auto", "bf16", "fp32")
 SAMPLINGS = ("films", "classes")

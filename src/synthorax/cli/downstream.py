@@ -108,15 +108,16 @@ def score(
     from synthorax.downstream.image_text import load_encoder
     from synthorax.errors import InputError
     from synthorax.quality.editing_score import score_dataset
+    from synthorax.stress.shifts import LEAST_SCORE
 
     if encoder is None and not read_metadata(dataset)["is_simulated"].all():
         raise InputError(f"{dataset} holds edits of real films; the shipped encoder knows virtual patients alone. Give --encoder.")  # fmt: skip
     found = score_dataset(dataset, load_encoder(encoder, device))
     kinds = found.group_by("perturbation_type", maintain_order=True).agg(
-        mean=pl.col("score_edit").mean(), kept=(pl.col("score_edit") >= 0.2).mean(), n=pl.len()
+        mean=pl.col("score_edit").mean(), kept=(pl.col("score_edit") >= LEAST_SCORE).mean(), n=pl.len()
     )
     for kind, mean, kept, n in kinds.iter_rows():
-        said = "not scored" if mean is None else f"mean {mean:.2f}, {kept:.0%} reach 0.2"
+        said = "not scored" if mean is None else f"mean {mean:.2f}, {kept:.0%} reach {LEAST_SCORE:g}"
         typer.echo(f"{kind}: {said}, {n} edits")
     odd = found.filter("source_is_odd")["image_id"].to_list()
     if odd:
