@@ -3,9 +3,11 @@
 import pytest
 import torch
 
+from synthorax.diffusion.sampling import timesteps
 from synthorax.editing.inversion import invert
 from synthorax.editing.radedit import radedit
 from synthorax.editing.streaming import Way, stream
+from synthorax.errors import InputError
 
 PROMPTS = ["Left effusion.", "Enlarged heart.", "No findings."]
 
@@ -80,3 +82,37 @@ def test_inside_keep_every_step_equals_the_inversion_path_bit_for_bit(gaussian):
     for path, edit, _ in (x_t.split(1) for x_t in watched.seen):
         assert torch.equal(edit[inside], path[inside])
     assert len(watched.seen) == 8 and (watched.seen[-1][1] - watched.seen[-1][0]).abs().max() > 0.1
+
+
+def test_all_noise_fresh_samples_the_guided_gaussian_whatever_the_source(gaussian):
+    x0, text, null = (
+        latents(gaussian, 1),
+        gaussian.encode_text(["Left effusion."] * 8),
+        gaussian.encode_text([""] * 8),
+    )
+    sources, seeds = x0.expand(8, -1, -1, -1), list(range(8))
+    edited = stream(gaussian, sources, null, seeds, seeds, text, null, way=Way(2.0, 100, fresh_noise=1.0))
+    assert abs(edited.mean().item() - 0.4) < 0.02  # 8,192 numbers: the mean's standard error is 0.0033
+    assert abs(edited.std().item() - gaussian.sampled_spread(timesteps(gaussian, 100))) < 0.01
+
+
+def test_fresh_noise_acts_in_the_edit_mask_alone_and_forgets_more_the_more_it_is(tiny_model):
+    x0 = latents(tiny_model, 1)
+    text, null = tiny_model.encode_text(PROMPTS[:1]), tiny_model.encode_text([""])
+    edit = torch.zeros(1, 1, *x0.shape[2:], dtype=torch.bool)
+    edit[..., :4, :] = True
+    changed = {}
+    for f in (0.3, 0.9):
+        way = Way(1.0, 8, fresh_noise=f)
+        change = (
+            stream(tiny_model, x0, text, [0], [0], text, null, way=way, edit_cells=edit, keep_cells=~edit)
+            - x0
+        )
+        assert torch.equal(change[..., 4:, :], torch.zeros_like(change[..., 4:, :]))
+        changed[f] = change.abs().mean().item()
+    assert 0.01 < changed[0.3] < changed[0.9]
+
+
+def test_fresh_noise_out_of_range_is_refused():
+    with pytest.raises(InputError, match=r"fresh_noise is 1\.5"):
+        Way(2.0, 10, fresh_noise=1.5)

@@ -71,6 +71,14 @@ def edit(
     outside: Annotated[
         str, typer.Option(help="free, or exact: nothing changes outside the edit mask and its seam.")
     ] = "free",
+    fresh_noise: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Share of the source's noise that is new inside the edit mask: more removes more.",
+        ),
+    ] = None,
     sham: Annotated[
         bool,
         typer.Option("--sham", help="The plan's controls: the same walks, the source's findings asked for."),
@@ -90,7 +98,7 @@ def edit(
     from synthorax.runs.plan_edits import edit_plan, read_plan
 
     method_named(method), preset_named(preset)
-    given = {"guidance_scale": guidance_scale, "num_inference_steps": num_inference_steps, "skip": skip}
+    given = {"guidance_scale": guidance_scale, "num_inference_steps": num_inference_steps, "skip": skip, "fresh_noise": fresh_noise}  # fmt: skip
     changed: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     changed |= {"method": method, "preset": preset, "outside": outside}
     means = means_of(model, device, dtype, batch_size, shard, limit, offline, ray)

@@ -50,7 +50,9 @@ class Preset:
     unguided: float = 0.0
     reuse: int = 1
 
-    def way(self, guidance_scale: float, num_inference_steps: int, skip: float) -> Way:
+    def way(
+        self, guidance_scale: float, num_inference_steps: int, skip: float, fresh_noise: float = 0.0
+    ) -> Way:
         """The walk of a preset with the caller's settings."""
         return Way(
             guidance_scale,
@@ -59,6 +61,7 @@ class Preset:
             self.order,
             self.unguided,
             self.reuse,
+            fresh_noise,
         )
 
 

@@ -8,6 +8,8 @@ here                  paper
 ``cond``, ``uncond``  f_theta(x_t, t, c) and f_theta(x_t, t, c = empty), one row an edit each
 ``edit_cells``        m_edit: guidance acts here
 ``keep_cells``        m_keep: x^ returns here
+``missed``            sigma_t z_t = x^_{t-1} - mu_t(x^_t, eps~_t), what inversion adds back at each step
+``f``                 ``fresh_noise``
 ====================  ============================================================================
 
 The forward samples x^_t of Algorithm 1 have noise of their own, independent over t, drawn from a generator keyed
@@ -15,6 +17,10 @@ by (film, timestep). So x^_t can be drawn when the edit reaches t, and forgotten
 the number of steps. Edits of one source share its row of the inversion, so a step costs ``S + 2 N`` evaluations for
 ``N`` edits of ``S`` sources. ``inversion`` and ``radedit`` hold the stored form, which this equals up to the rounding
 of calls of another size.
+
+z_t holds the source, a finding that should go included. With ``fresh_noise`` f, the edit mask gets
+sqrt(1 - f^2) sigma_t z_t + f sigma_t n_t with new noise n_t instead: 0 is RadEdit, 1 is SDEdit inside the mask
+(Blended Latent Diffusion, Avrahami et al. 2023), where nothing but the start ties the film to its source.
 """
 
 from collections.abc import Sequence
@@ -26,9 +32,10 @@ import torch
 from torch import Tensor
 
 from synthorax.editing.batches import evaluate
-from synthorax.editing.inversion import n_used, step_noise, used_steps
+from synthorax.editing.inversion import n_used, posterior_mean, sigma, step_noise, used_steps
 from synthorax.editing.solver import Solver
 from synthorax.errors import InputError
+from synthorax.seeds import derive_seed
 
 if TYPE_CHECKING:
     from synthorax.diffusion.model import DiffusionModel
@@ -46,6 +53,7 @@ class Way:
         order: of the solver, 1 (the papers') or 2.
         unguided: fraction in [0, 1] of the used steps, at the clean end, that take the conditional answer alone
             (guidance interval, Kynkaanniemi et al. 2024): ``S + N`` evaluations each.
+        fresh_noise: f in [0, 1], see above: raising it removes more, and keeps less of what lies in the edit mask.
         reuse: the unconditional branch is evaluated at every ``reuse``-th guided step; between, the last
             cond - uncond stands. 1 = always.
     """
@@ -56,9 +64,12 @@ class Way:
     order: int = 1
     unguided: float = 0.0
     reuse: int = 1
+    fresh_noise: float = 0.0
 
     def __post_init__(self) -> None:
         n_used(self.num_inference_steps, self.skip)
+        if not 0 <= self.fresh_noise <= 1:
+            raise InputError(f"fresh_noise is {self.fresh_noise}; expected a share from 0 (RadEdit) to 1.")
         if self.order not in (1, 2) or self.reuse < 1 or not 0 <= self.unguided <= 1:
             raise InputError(
                 f"order is {self.order}, reuse {self.reuse}, unguided {self.unguided}; expected order 1 or 2, "
@@ -146,9 +157,29 @@ def stream(
             guided = torch.lerp(uncond, cond, way.guidance_scale)  # exact at w = 0 and w = 1
             cond = guided if edit_cells is None else torch.where(edit_cells, guided, uncond)
         change = solver.step(k, change, cond - source[rows])
+        if way.fresh_noise:
+            after = noised(x0, alpha_bar[k + 1], seeds, int(used[k + 1])) if k + 1 < len(used) else x0
+            renewed = _renewal(x_source, after, source, alpha_bar[k], alpha_bar[k + 1], seeds, int(t), way.fresh_noise)[rows]  # fmt: skip
+            change = change + (renewed if edit_cells is None else renewed * edit_cells)
         if keep_cells is not None:
             change = change.masked_fill(keep_cells, 0)
     return x0[rows] + change
+
+
+def _renewal(
+    x_source: Tensor,
+    after: Tensor,
+    source: Tensor,
+    alpha_bar: Tensor,
+    following: Tensor,
+    seeds: Sequence[int],
+    timestep: int,
+    f: float,
+) -> Tensor:
+    """(sqrt(1 - f^2) - 1) sigma_t z_t + f sigma_t n_t of each source; ``after`` is x^_{t-1}."""
+    missed = after - posterior_mean(x_source, source, alpha_bar, following)
+    n_t = step_noise([derive_seed("fresh noise", seed) for seed in seeds], timestep, after)
+    return ((1 - f**2) ** 0.5 - 1) * missed + f * sigma(alpha_bar, following).to(after) * n_t
 
 
 def noised(x0: Tensor, alpha_bar: Tensor, seeds: Sequence[int], timestep: int) -> Tensor:

@@ -44,12 +44,14 @@ class EditSettings(Settings):
         method: one of :data:`synthorax.editing.METHODS`.
         preset: one of :data:`synthorax.editing.PRESETS`.
         outside: ``free``, or ``exact``: nothing changes outside the edit mask and its seam.
+        fresh_noise: share of the source's noise that is renewed inside the edit mask, see :func:`synthorax.editing.edit`.
     """
 
     skip: float
     method: str = "radedit"
     preset: str = "exact"
     outside: str = "free"
+    fresh_noise: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -139,6 +141,7 @@ def draw_edits(model: DiffusionModel, batch: EditBatch, batch_size: int) -> list
         guidance_scale=batch.settings.guidance_scale,
         num_inference_steps=batch.settings.num_inference_steps,
         skip=batch.settings.skip,
+        fresh_noise=batch.settings.fresh_noise,
         method=batch.settings.method,
         preset=batch.settings.preset,
         outside=batch.settings.outside,
