@@ -1,5 +1,7 @@
 """``synthorax edit`` with its masks, methods and presets, on two small films and a tiny model."""
 
+import json
+
 import numpy as np
 import polars as pl
 import pytest
@@ -7,6 +9,8 @@ from PIL import Image
 
 from synthorax.cli import run as command
 from synthorax.dataset import read_metadata, read_png, write_png
+from synthorax.downstream.anatomy import Segmenters
+from synthorax.runs.edit_judges import Anatomy, asked_of_edits
 
 
 @pytest.fixture(scope="module")
@@ -102,3 +106,80 @@ def test_what_cannot_be_is_refused_in_one_sentence(planned, tiny, tmp_path, caps
     words = ["edit", planned / "plan.parquet", "--studies", planned / "studies.parquet", "--out", tmp_path / "run", "--model", tiny.pipeline, *options]  # fmt: skip
     assert command([str(word) for word in words]) == 2
     assert sentence in capsys.readouterr().err.replace("\n", " ")
+
+
+#: Calls an effusion where the third decimal of a film's mean is even, so that a new seed can please it; and nothing else.
+JUDGE = """
+import numpy as np
+
+def effusion(films):
+    is_even = np.rint(np.asarray(films).mean((1, 2)) * 1000).astype(int) % 2 == 0
+    return np.stack([is_even, np.zeros(len(films))], 1).astype(float)
+
+effusion.labels = ("Pleural Effusion", "Cardiomegaly")
+"""
+
+
+def test_edits_that_show_something_else_are_made_again(planned, tiny, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "judge_of_fluid.py").write_text(JUDGE)
+    judged = ("--judge", "judge_of_fluid:effusion", "--budget", 4, "--fresh-noise", 0.8)
+    rows, plain = edited(planned, tiny, tmp_path / "run", *judged), edited(planned, tiny, tmp_path / "plain", "--fresh-noise", 0.8)  # fmt: skip
+
+    def is_right(folder, row) -> bool:
+        seen = round(float(read_png(folder / "synthetic" / row["file_name"]).mean()) * 1000) % 2 == 0
+        after = set(row["labels_after"])
+        return seen == ("Pleural Effusion" in after) and "Cardiomegaly" not in after
+
+    first = [is_right(tmp_path / "plain", row) for row in plain.to_dicts()]
+    for row, once in zip(rows.to_dicts(), first, strict=True):
+        assert row["is_valid"] == is_right(tmp_path / "run", row)
+        assert (row["n_tries"] == 1) == once
+    told = json.loads((tmp_path / "run/judged.json").read_text())
+    assert told["n_tries"] == rows["n_tries"].sum() > len(rows)
+    assert sum(first) < rows["is_valid"].sum(), "some edit passes by another seed"
+    assert command(["runs", "verify", str(tmp_path / "run")]) == 0
+
+
+def test_the_anatomy_judge_is_refused_for_real_films(planned, tiny, tmp_path, capsys):
+    words = ["edit", planned / "plan.parquet", "--studies", planned / "studies.parquet", "--out", tmp_path, "--model", tiny.pipeline, "--judge", "anatomy"]  # fmt: skip
+    assert command([str(word) for word in words]) == 2
+    assert "is for virtual patients" in " ".join(capsys.readouterr().err.split())
+
+
+def test_the_anatomy_judge_sees_a_lung_that_shrinks_and_lets_the_heart_change_by_request():
+    rows = pl.DataFrame({
+        "edit_id": ["a", "b", "c"], "image_id": ["v", "v", "gone"],
+        "labels_before": [["No Relevant Finding"]] * 3, "labels_after": [["Pneumonia"], ["Cardiomegaly"], ["Pneumonia"]],
+    })  # fmt: skip
+    asked = asked_of_edits(rows, {"v": "source"})
+    assert [asked["a"].stays, asked["b"].stays] == [("cardiothoracic_ratio", "lung_area"), ("lung_area",)]
+    assert asked["a"].labels == ("Pneumonia",) and "Cardiomegaly" in asked["a"].denied and "c" not in asked
+
+    class Boxes:
+        """Finds what is brighter than its level."""
+
+        def __init__(self, level):
+            self.size, self.level = 64, level
+
+        def squares(self, pixels):
+            return (pixels / 255.0 > self.level).astype(np.float32)
+
+    def film(lung_columns, heart_columns):
+        pixels = np.zeros((64, 64), np.float32)
+        pixels[10:50, 4 : 4 + lung_columns] = 0.5
+        pixels[30:40, 20 : 20 + heart_columns] = 0.9
+        return pixels
+
+    films = {"source": film(50, 20), "same": film(50, 20), "short": film(40, 20), "large": film(50, 26)}
+    judge = Anatomy(Segmenters(Boxes(0.3), Boxes(0.7)))
+
+    def fails(after, name):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("synthorax.downstream.anatomy.load_films", lambda paths, size: np.stack([films[p] for p in paths]) * 255)  # fmt: skip
+            return judge.fails([after], [asked[name]])[0]
+
+    assert fails("same", "a") == {"cardiothoracic_ratio": False, "lung_area": False}
+    assert fails("short", "a") == {"cardiothoracic_ratio": True, "lung_area": True}
+    assert fails("large", "a") == {"cardiothoracic_ratio": True, "lung_area": False}
+    assert fails("large", "b") == {"lung_area": False}

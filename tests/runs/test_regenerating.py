@@ -137,6 +137,9 @@ ROWS = np.array([[0.4, 0.3, 0.1, 0.2, 0.6, 0.9], [0.4, 0.6, 0.9, 0.2, 0.2, 0.1]]
         (0, Asked({}, ("Fracture",)), {}),
         (0, Asked({}, ()), {"pathology": True}),
         (1, Asked({}, ()), {"pathology": False}),
+        (0, Asked({}, ("Pleural Effusion",), ("Mass",)), {"pathology": True}),
+        (1, Asked({}, (), ("Mass", "Fracture")), {"pathology": False}),
+        (1, Asked({}, ("Mass",), ("Pleural Effusion",)), {"pathology": True}),
     ],
 )
 def test_verdicts(film, asked, verdict):

@@ -79,6 +79,14 @@ def edit(
             help="Share of the source's noise that is new inside the edit mask: more removes more.",
         ),
     ] = None,
+    judge: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A classifier that must find the labels asked for and no other; 'anatomy': lungs and heart of a virtual patient stay; "
+            "repeat for more."
+        ),
+    ] = None,
+    budget: Annotated[int, typer.Option(min=1, help="With --judge: tries a film, each from a new seed.")] = 4,
     sham: Annotated[
         bool,
         typer.Option("--sham", help="The plan's controls: the same walks, the source's findings asked for."),
@@ -93,7 +101,10 @@ def edit(
     dry_run: DryRun = False,
     strict: Strict = False,
 ) -> None:
-    """Make a plan's edits: OUT/synthetic with its metadata.parquet."""
+    """Make a plan's edits: OUT/synthetic with its metadata.parquet.
+
+    With --judge edits that do not show what was asked are made again; OUT/judged.json says how many pass, and what remains.
+    """
     from synthorax.editing.methods import method_named, preset_named
     from synthorax.runs.plan_edits import edit_plan, read_plan
 
@@ -108,10 +119,11 @@ def edit(
         from synthorax.runs.own_films import SIZE
 
         rows, loaded = len(means.shard.of(read_plan(plan, limit)["edit_id"])), means.load_model()
+        rows *= budget if judge else 1  # at most
         settings = EditSettings(**{**loaded.edit_settings, **changed})
         typer.echo(estimate_edits(rows, loaded, settings, means.batch_size, SIZE))
         return
-    _tell(edit_plan(plan, studies, out, changed, means, masks, sham), strict)
+    _tell(edit_plan(plan, studies, out, changed, means, masks, sham, judge or (), budget), strict)
 
 
 def generate(

@@ -8,6 +8,7 @@ other outputs are findings, and meet the labels asked for by name. What no judge
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import polars as pl
 
@@ -24,10 +25,35 @@ SHOWN = tuple(axis for axis in AXES if axis != "site")
 
 @dataclass(frozen=True)
 class Asked:
-    """What a film shall show: ``groups`` by axis; ``labels``, None where nothing is said of findings."""
+    """What a film shall show.
+
+    Attributes:
+        groups: by axis.
+        labels: findings asked for; None where nothing is said of findings.
+        denied: findings that must not be there.
+        source: of an edit, its source film's path.
+        stays: of an edit, what of the anatomy must stay, of :data:`synthorax.downstream.anatomy.LIMITS`.
+    """
 
     groups: Mapping[str, str]
     labels: tuple[str, ...] | None
+    denied: tuple[str, ...] = ()
+    source: str | None = None
+    stays: tuple[str, ...] = ()
+
+
+class Reader(Protocol):
+    """What judges a film. ``identity``: of what it reads with; ``reads``: what it can say of a film."""
+
+    @property
+    def identity(self) -> str: ...
+
+    @property
+    def reads(self) -> Sequence[str]: ...
+
+    def fails(self, paths: Sequence[str], asked: Sequence[Asked]) -> list[dict[str, bool]]:
+        """For each film what is read of what was asked, and whether it fails."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -53,11 +79,15 @@ class Judge:
         weights = path / "model.safetensors" if path.is_dir() else path
         return cls(model, sha256_of(weights) if weights.is_file() else str(where))
 
+    @property
+    def reads(self) -> Sequence[str]:
+        return self.model.labels or ()
+
     def fails(self, paths: Sequence[str], asked: Sequence[Asked]) -> list[dict[str, bool]]:
         """For each film what this judge reads of what was asked, and whether it fails: axis or pathology -> bool.
 
-        Pathology fails where a label asked for is not called, and on a film asked to be without findings where any is
-        called; findings beside those asked for are not held against a film.
+        Pathology fails where a label asked for is not called or one denied is, and on a film asked to be without findings
+        where any is called; other findings beside those asked for are not held against a film.
         """
         labels = self.model.labels or ()
         p = self.model.table(paths, labels)
@@ -73,14 +103,16 @@ class Judge:
                     found[axis] = names[int(row[places[axis]].argmax())] != group
             if one.labels is not None:
                 called = {plain(labels[i]): bool(row[i] >= cuts[i]) for i in findings}
-                wanted = [called[name] for name in map(plain, one.labels) if name in called]
-                if wanted or (called and not one.labels):
-                    found[PATHOLOGY] = not all(wanted) if wanted else any(called.values())
+                wanted, denied = ([called[name] for name in map(plain, some) if name in called] for some in (one.labels, one.denied))  # fmt: skip
+                if wanted or denied:
+                    found[PATHOLOGY] = not all(wanted) or any(denied)
+                elif called and not one.labels:
+                    found[PATHOLOGY] = any(called.values())
             verdicts.append(found)
         return verdicts
 
 
-def judged(judges: Sequence[Judge], paths: Sequence[str], asked: Sequence[Asked]) -> list[dict[str, bool]]:
+def judged(judges: Sequence[Reader], paths: Sequence[str], asked: Sequence[Asked]) -> list[dict[str, bool]]:
     """What the judges read of what was asked; True where any of them says that the film fails in it."""
     found: list[dict[str, bool]] = [{} for _ in paths]
     for judge in judges:

@@ -18,8 +18,10 @@ from synthorax.files import atomic, sha256_of
 from synthorax.generation.obedience import Asked, Judge, asked_of
 from synthorax.perturbations import PLAN
 from synthorax.runs.annotated_films import read_asked, read_coco, varied, write_pictures, write_tables
+from synthorax.runs.edit_judges import asked_of_edits, edit_judges
 from synthorax.runs.folder import RunFolder
 from synthorax.runs.items import summary, write_dataset
+from synthorax.runs.judged import TRIES
 from synthorax.runs.making import EditSettings, FilmSettings, Job, make_edits, make_films, plan_jobs
 from synthorax.runs.means import DEFAULT, Means
 from synthorax.runs.own_films import SIZE, source_films
@@ -53,10 +55,13 @@ def edit_plan(
     means: Means = DEFAULT,
     masks: str = "none",
     is_sham: bool = False,
+    judges: Sequence[str] = (),
+    budget: int = 4,
 ) -> Done:
     """Make the edits of ``plan.parquet`` from the films of ``studies.parquet``; resumable.
 
-    With ``is_sham`` their controls: each walk as it would be, seed and masks included, with the source's own findings asked for. ``given`` holds what differs from the model's own :class:`~synthorax.runs.making.EditSettings`; ``masks``: see
+    ``judges`` must find the labels asked for and no other (see :mod:`synthorax.runs.edit_judges`); an edit that fails is made
+    again, ``budget`` tries in all. With ``is_sham`` their controls: each walk as it would be, seed and masks included, with the source's own findings asked for. ``given`` holds what differs from the model's own :class:`~synthorax.runs.making.EditSettings`; ``masks``: see
     :func:`synthorax.runs.plan_masks.write_masks`.
 
     Raises:
@@ -86,7 +91,9 @@ def edit_plan(
         ]
         if is_sham:
             jobs = [_sham_of(job) for job in jobs]
-        run = _open(out, means, {"kind": "edit", **({"is_sham": True} if is_sham else {}), "plan": str(plan.resolve()), "plan_sha256": sha256_of(plan),
+        panel = edit_judges(judges, means.device, all(is_simulated[name] for name in edits["image_id"]))
+        judging = {"judges": [judge.identity for judge in panel], "budget": budget} if panel else {}
+        run = _open(out, means, {"kind": "edit", **({"is_sham": True} if is_sham else {}), **judging, "plan": str(plan.resolve()), "plan_sha256": sha256_of(plan),
                                  "studies": str(studies.resolve()), "studies_sha256": sha256_of(studies),
                                  "settings": asdict(settings), "masks": masks, "model_sha256": model.model_sha256})  # fmt: skip
         masked = edits.filter(pl.col("edit_id").is_in([job.edit_id for job in jobs]))
@@ -96,8 +103,8 @@ def edit_plan(
             for job in jobs
             for edit, keep in [both.get(job.edit_id, (None, None))]
         ]
-        wanted = {job.row["source_image_id"] for job in jobs}
-        sources, rejected = source_films(run, frame.filter(pl.col("image_id").is_in(list(wanted))))
+        used = {job.row["source_image_id"] for job in jobs}
+        sources, rejected = source_films(run, frame.filter(pl.col("image_id").is_in(list(used))))
         table = pl.DataFrame(rejected, schema={"row": pl.Int64, "file_name": pl.String, "reason": pl.String})
         with atomic(run.path / "rejected.csv") as temporary:
             table.write_csv(temporary)
@@ -110,7 +117,13 @@ def edit_plan(
                 raise InputError(reasons[names[image_id]])
             return read_png(sources[image_id])
 
-        make_edits(run, EDITS, jobs, source, model, settings, batch_size=means.batch_size, batches=batches)
+        def make(jobs: Sequence[Job], stage: str = TRIES, dataset: str = TRIES) -> None:
+            make_edits(run, stage, jobs, source, model, settings, dataset, means.batch_size, batches)
+
+        wanted = asked_of_edits(edits, sources) if panel else {}
+        if wanted:
+            make_until_passed(run, EDITS, [job for job in jobs if job.edit_id in wanted], wanted, panel, budget, make)  # fmt: skip
+        make([job for job in jobs if job.edit_id not in wanted], EDITS, "synthetic")
         return _finish(run, EDITS)
 
 
@@ -186,7 +199,15 @@ def generate_films(
         def make(run: RunFolder, jobs: Sequence[Job]) -> None:
             if panel:
                 make_until_passed(
-                    run, FILMS, jobs, wanted, panel, budget, model, settings, means.batch_size, batches
+                    run,
+                    FILMS,
+                    jobs,
+                    wanted,
+                    panel,
+                    budget,
+                    lambda tries: make_films(
+                        run, TRIES, tries, model, settings, means.batch_size, batches, dataset=TRIES
+                    ),
                 )
             else:
                 make_films(run, FILMS, jobs, model, settings, means.batch_size, batches)

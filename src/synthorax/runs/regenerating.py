@@ -8,19 +8,17 @@ fewest respects, marked ``is_valid`` false with what it fails in.
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from synthorax.errors import InputError
 from synthorax.files import atomic, sha256_of
-from synthorax.generation.obedience import Asked, Judge, judged
+from synthorax.generation.obedience import Asked, Reader, judged
 from synthorax.progress import track
 from synthorax.runs.folder import RunFolder
-from synthorax.runs.items import Batches
 from synthorax.runs.judged import JUDGED, TRIES, write_judged
-from synthorax.runs.making import FilmSettings, Job, make_films
+from synthorax.runs.making import Job
 from synthorax.seeds import derive_seed
 
 VERDICTS = "verdicts"
@@ -33,17 +31,15 @@ def make_until_passed(
     stage: str,
     jobs: Sequence[Job],
     asked: Mapping[str, Asked],
-    judges: Sequence[Judge],
+    judges: Sequence[Reader],
     budget: int,
-    model: Any,
-    settings: FilmSettings,
-    batch_size: int,
-    batches: Batches | None = None,
+    make: Callable[[Sequence[Job]], object],
 ) -> None:
-    """Make films into ``stage`` as :func:`~synthorax.runs.making.make_films` does, each until all judges pass it.
+    """Make films or edits into ``stage``, each until all judges pass it.
 
     Args:
-        run, stage, jobs, model, settings, batch_size, batches: as ``make_films`` takes them.
+        run, stage, jobs: as :func:`~synthorax.runs.making.make_films` takes them.
+        make: makes jobs, tries all, into the stage and dataset :data:`~synthorax.runs.judged.TRIES`.
         asked: ``edit_id`` -> what the film shall show.
         judges: all must pass a film.
         budget: tries a film, 1 or more.
@@ -57,11 +53,11 @@ def make_until_passed(
         tries = {_name(job, number): _try(job, number) for job in left}
         if not tries:
             break
-        make_films(run, TRIES, [*tries.values()], model, settings, batch_size, batches, dataset=TRIES)
+        make([*tries.values()])
         _judge(run, {_name(job, number): asked[job.edit_id] for job in left}, judges)
         verdicts = run.ledger.done(VERDICTS)
         if number == 1 and not any(verdicts[name] for name in tries):
-            outputs = ", ".join(name for judge in judges for name in judge.model.labels or ())
+            outputs = ", ".join(name for judge in judges for name in judge.reads)
             raise InputError(f"the judges read {outputs}, and no prompt asks for any of that; give columns sex, age, view_position, race or labels_after.")  # fmt: skip
         _decide(run, stage, [job for job in left if number == budget or not _failed(verdicts[_name(job, number)])], asked, number, verdicts)  # fmt: skip
         left = [job for job in left if _failed(verdicts[_name(job, number)])]
@@ -81,7 +77,7 @@ def _failed(verdict: Mapping[str, bool]) -> list[str]:
     return [name for name, is_failed in verdict.items() if is_failed]
 
 
-def _judge(run: RunFolder, asked: Mapping[str, Asked], judges: Sequence[Judge]) -> None:
+def _judge(run: RunFolder, asked: Mapping[str, Asked], judges: Sequence[Reader]) -> None:
     """Verdicts of the tries that have none yet."""
     there, files = run.ledger.done_items(VERDICTS), run.ledger.done_items(TRIES)
     names = [name for name in asked if name not in there]
