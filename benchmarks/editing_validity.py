@@ -8,7 +8,8 @@ classifier of A's patients that never saw an edit, finds every label as the targ
 checks (``editing.checks``) pass, and lung area and cardiothoracic ratio stay within the limits of ``downstream.anatomy`` (the
 ratio not where the heart's size was asked for). The judge of the retries is another classifier, of B's patients; with ``--real``
 a second oracle reads pneumonia and effusion, from real films alone. The editing score is the shipped encoder's, which saw
-neither edits nor C. The ceiling is
+neither edits nor C. *New noise*: ``balanced`` with ``fresh_noise`` 0.7, its sham, and its retries with a stricter judge, which looks at lungs and
+heart, too (by the same segmenters that measure them). The ceiling is
 the true counterfactual, and the same through the autoencoder; the floors are the source itself, the sham edit and the
 blur. Where the true counterfactual does not pass (fluid hides a pneumonia from the oracle), no edit can be judged: a column counts the
 others alone. *Size*: pixels inside the mask that an edit changed visibly, over those that the true counterfactual changed; *place*: how far
@@ -41,7 +42,7 @@ from synthorax.downstream.anatomy import LIMITS, Segmenters, anatomy, changes
 from synthorax.downstream.image_text import ImageText
 from synthorax.editing import METHODS, PRESETS, blur, check, edit, edit_until, evaluations, sham
 from synthorax.editing.masks import dilate
-from synthorax.editing.retry import Tried
+from synthorax.editing.retry import Judge, Tried
 from synthorax.files import atomic
 from synthorax.perturbations import make_plan, prompt
 from synthorax.phantom import counterfactual_pairs
@@ -60,6 +61,8 @@ ROUND_TRIP = "the same through the autoencoder"
 HEART = "Cardiomegaly"
 #: Beyond this a grey level of the true counterfactual counts as the finding's.
 VISIBLE = 0.08
+#: Of the arms with new noise: its share, tries, and what guidance is multiplied with try by try.
+FRESH, TRIES, STRENGTHS = 0.7, 6, (1.0, 1.0, 0.7, 1.4, 0.7, 1.0)
 #: Side of a pixel of these films at mid-chest.
 MM = OBJECT_PIXEL_MM * 512 / SIZE
 
@@ -131,7 +134,13 @@ def states(rows: Sequence[dict], key: str, labels: Sequence[str]) -> np.ndarray:
 
 
 def arms(
-    rows: list[dict], model, judge: Classifier, budget: int, folder: Path
+    rows: list[dict],
+    model,
+    judge: Classifier,
+    budget: int,
+    folder: Path,
+    segmenters: Segmenters,
+    before: dict,
 ) -> Iterator[tuple[str, np.ndarray, float | None]]:
     """Name, films ``(N, 256, 256)`` and evaluations an edit (shared inversions counted once an edit) of each arm.
 
@@ -177,10 +186,25 @@ def arms(
         logits, at = (np.log(p / (1 - p)) for p in (judge.predict(films).clip(1e-6, 1 - 1e-6), thresholds))
         return ((logits - at) * np.where(target[list(which)], 1, -1)).min(1)
 
-    def retried(preset: str) -> tuple[np.ndarray, float]:
+    is_heart = (target != states(rows, "labels_before", judge.labels))[:, list(judge.labels).index(HEART)]
+
+    def strict(films: np.ndarray, which: Sequence[int]) -> np.ndarray:
+        """The same, and how far lungs and heart are within their limits."""
+        change = changes(
+            {name: found[list(which)] for name, found in before.items()}, anatomy(films, segmenters)
+        )
+        within = {name: 1 - np.abs(values) / LIMITS[name] for name, values in change.items()}
+        ratio = np.where(is_heart[list(which)], np.inf, within["cardiothoracic_ratio"])
+        return np.nan_to_num(
+            np.minimum(margin(films, which), np.minimum(within["lung_area"], ratio)), nan=-9.0
+        )
+
+    def retried(
+        preset: str, judge: Judge = margin, tries: int = budget, **settings
+    ) -> tuple[np.ndarray, float]:
         tried: Tried = edit_until(
-            source, sent["prompt"], margin, inversion_prompts=sent["inversion_prompt"], preset=preset, accept=0.0,
-            budget=budget, **call,
+            source, sent["prompt"], judge, inversion_prompts=sent["inversion_prompt"], preset=preset, accept=0.0,
+            budget=tries, **settings, **call,
         )  # fmt: skip
         return tried.images, float(tried.n_tries.mean() * cost[preset])
 
@@ -197,6 +221,21 @@ def arms(
         yield kept(preset, lambda preset=preset: edited(preset))
     for preset in ("fast", "exact"):
         yield kept(f"{preset}, up to {budget} tries", lambda preset=preset: retried(preset))
+    new = {"preset": "balanced", "fresh_noise": FRESH}
+    yield kept(
+        "sham, new noise", lambda: (sham(source, sent["inversion_prompt"], **new, **call), cost["balanced"])
+    )
+    yield kept(
+        "balanced, new noise",
+        lambda: (
+            edit(source, sent["prompt"], inversion_prompts=sent["inversion_prompt"], **new, **call),
+            cost["balanced"],
+        ),
+    )
+    yield kept(
+        f"balanced, new noise, up to {TRIES} tries",
+        lambda: retried(judge=strict, tries=TRIES, strengths=STRENGTHS, **new),
+    )
 
 
 def share(hits: np.ndarray) -> dict:
@@ -302,7 +341,7 @@ def main() -> None:
     second = arguments.real and of_real_films(arguments.real, out)
     before, true = (anatomy(np.stack([row[key] for row in rows]), segmenters) for key in ("source", "truth"))
     results = []
-    for name, films, cost in arms(rows, model, judge, arguments.budget, out / "arms"):
+    for name, films, cost in arms(rows, model, judge, arguments.budget, out / "arms", segmenters, before):
         table = judged(
             films, rows, oracle, second, segmenters, encoder, before, true, is_composed=name != ROUND_TRIP
         )
