@@ -8,7 +8,7 @@ classifier of A's patients that never saw an edit, finds every label as the targ
 checks (``editing.checks``) pass, and lung area and cardiothoracic ratio stay within the limits of ``downstream.anatomy`` (the
 ratio not where the heart's size was asked for). The judge of the retries is another classifier, of B's patients; with ``--real``
 a second oracle reads pneumonia and effusion, from real films alone. The editing score is the shipped encoder's, which saw
-neither edits nor C. *New noise*: ``balanced`` with ``fresh_noise`` 0.7, its sham, and its retries with a stricter judge, which looks at lungs and
+neither edits nor C. *New noise*: ``balanced`` with ``fresh_noise`` 0.8, its sham, and its retries with a stricter judge, which looks at lungs and
 heart, too (by the same segmenters that measure them). The ceiling is
 the true counterfactual, and the same through the autoencoder; the floors are the source itself, the sham edit and the
 blur. Where the true counterfactual does not pass (fluid hides a pneumonia from the oracle), no edit can be judged: a column counts the
@@ -62,7 +62,7 @@ HEART = "Cardiomegaly"
 #: Beyond this a grey level of the true counterfactual counts as the finding's.
 VISIBLE = 0.08
 #: Of the arms with new noise: its share, tries, and what guidance is multiplied with try by try.
-FRESH, TRIES, STRENGTHS = 0.7, 6, (1.0, 1.0, 0.7, 1.4, 0.7, 1.0)
+FRESH, TRIES, STRENGTHS = 0.8, 6, (1.0, 1.0, 0.7, 1.4, 0.7, 1.0)
 #: Side of a pixel of these films at mid-chest.
 MM = OBJECT_PIXEL_MM * 512 / SIZE
 
