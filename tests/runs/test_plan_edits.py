@@ -126,6 +126,8 @@ def test_edits_that_show_something_else_are_made_again(planned, tiny, tmp_path, 
     judged = ("--judge", "judge_of_fluid:effusion", "--budget", 4, "--fresh-noise", 0.8)
     rows, plain = edited(planned, tiny, tmp_path / "run", *judged), edited(planned, tiny, tmp_path / "plain", "--fresh-noise", 0.8)  # fmt: skip
 
+    assert set(plain["method"]) == {"radedit, fresh noise 0.8"}
+
     def is_right(folder, row) -> bool:
         seen = round(float(read_png(folder / "synthetic" / row["file_name"]).mean()) * 1000) % 2 == 0
         after = set(row["labels_after"])

@@ -114,7 +114,8 @@ def make_edits(
         masks = [[_mask(run, getattr(job, which)) for job in some] for which in ("edit_mask", "keep_mask")]
         return EditBatch(some, [_read(source, job) for job in some], masks[0], masks[1], settings)
 
-    items = _items(jobs, stage, model, settings, settings.method)
+    fresh = f", fresh noise {settings.fresh_noise:g}" if settings.fresh_noise else ""
+    items = _items(jobs, stage, model, settings, settings.method + fresh)
     making = Drawing(read, draw_edits, model, EDITS_PER_ROW)
     return make_items(run, stage, items, making, dataset, batch_size, batches)
 
