@@ -154,7 +154,14 @@ def one_shift(shift: str, arguments, model, atlas: Atlas) -> dict:
     recipe: Shift = replace(SHIFTS[shift], prompt="No findings.")
     sets = {
         method: make_stressed(
-            sources, recipe, model, out / method, is_simulated=True, method=method, preset=arguments.preset
+            sources,
+            recipe,
+            model,
+            out / method,
+            is_simulated=True,
+            method=method,
+            preset=arguments.preset,
+            **({"fresh_noise": arguments.fresh_noise} if arguments.fresh_noise and method != "lance" else {}),
         )
         for method in methods
     }
@@ -344,6 +351,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--px", type=int, default=96, help="side of the networks' input")
     parser.add_argument("--preset", default="balanced")
+    parser.add_argument("--fresh-noise", type=float, default=0.0, help="of RadEdit's and DiffEdit's edits")
     parser.add_argument("--methods", default=",".join(METHODS), help="radedit among them")
     parser.add_argument("--shifts", default=",".join(BIASES))
     parser.add_argument("--model", default=None)
