@@ -246,7 +246,7 @@ def _conditions(
     control: Control,
     path: Path,
 ) -> np.ndarray:
-    """fp16 ``(N + 1, 2, C, h, w)``: of each film its :data:`VARIANTS`, and last the empty picture; drawn once."""
+    """fp16 ``(N + 1, 3, C, h, w)``: of each film its :data:`VARIANTS`, and last the empty picture; drawn once."""
     stamp, key = path.with_suffix(".json"), json.dumps([*VARIANTS, *config.classes])
     latents = path.parent / "latents.npy"
     is_there = path.is_file() and stamp.is_file() and stamp.read_text() == key

@@ -61,8 +61,9 @@ def edit_plan(
     """Make the edits of ``plan.parquet`` from the films of ``studies.parquet``; resumable.
 
     ``judges`` must find the labels asked for and no other (see :mod:`synthorax.runs.edit_judges`); an edit that fails is made
-    again, ``budget`` tries in all. With ``is_sham`` their controls: each walk as it would be, seed and masks included, with the source's own findings asked for. ``given`` holds what differs from the model's own :class:`~synthorax.runs.making.EditSettings`; ``masks``: see
-    :func:`synthorax.runs.plan_masks.write_masks`.
+    again, ``budget`` tries in all. With ``is_sham`` their controls: each walk as it would be, seed, masks and judges' target
+    included, with the source's own findings asked for. ``given`` holds what differs from the model's own
+    :class:`~synthorax.runs.making.EditSettings`; ``masks``: see :func:`synthorax.runs.plan_masks.write_masks`.
 
     Raises:
         InputError: the plan has not its columns, or names films that the manifest has not.
