@@ -3,7 +3,7 @@
 | variable | meaning |
 | --- | --- |
 | x_t, t, eps | as in ``train_diffusion``, whose loss this is |
-| condition | latents of a film's annotation (``control.py``); of its masks, its boxes, one of its masks, or an empty picture |
+| condition | latents of a film's annotation (``control.py``); of its masks, of its boxes, or of an empty picture |
 
 What teaches are virtual patients, whose masks are exact: a manifest's ``findings.parquet`` names them. Boxes are those of
 the same table.
@@ -42,8 +42,8 @@ from synthorax.phantom.truth import Box
 from synthorax.progress import track
 from synthorax.seeds import derive_seed, generator
 
-#: Of each film: the pictures of its masks, of its boxes, and of one of its masks.
-VARIANTS = ("masks", "boxes", "one mask")
+#: Of each film: the picture of its masks, and that of its boxes.
+VARIANTS = ("masks", "boxes")
 N_PREVIEW = 6
 
 
@@ -54,7 +54,6 @@ class ControlConfig(BaseModel):
         start: a pipeline folder or repo id, which stays as it is; None is the embedded model.
         classes: findings that get a colour, in the palette's order; others are left out of the picture.
         boxes_fraction: share of films whose boxes are shown, not their masks.
-        one_mask_fraction: share of films of which one finding's mask is shown and the others are not, as an edit asks.
         annotation_dropout: share of films with an empty picture: there the prompt alone decides.
         condition_dropout: share of captions that are dropped, as in ``DiffusionConfig``; half of them make the annotation
             say what is where (Zhang et al. 2023, section 3.3).
@@ -68,7 +67,6 @@ class ControlConfig(BaseModel):
     start: str | None = None
     classes: tuple[str, ...] = (*CONCEPTS, *INCIDENTAL)
     boxes_fraction: float = Field(default=0.3, ge=0, le=1)
-    one_mask_fraction: float = Field(default=0.0, ge=0, le=1)
     annotation_dropout: float = Field(default=0.1, ge=0, le=1)
     steps: int = 6000
     batch_size: int = 16
@@ -132,9 +130,8 @@ def train_control(config: ControlConfig, manifests: Sequence[Path], out: Path, d
             rng = generator("control", config.seed, step, *([part] if part else []))
             index = films.draw(rng, config.batch_size, config.films)
             texts = texts_of(films, index, said, model, rng, config.condition_dropout)
-            limits = np.cumsum([config.boxes_fraction, config.one_mask_fraction])
-            variants = np.array([1, 2, 0])[np.searchsorted(limits, rng.random(len(index)), side="right")]
-            conditions = shown[index, variants]
+            of_boxes = (rng.random(len(index)) < config.boxes_fraction).astype(int)
+            conditions = shown[index, of_boxes]
             conditions[rng.random(len(index)) < config.annotation_dropout] = empty
             condition = torch.from_numpy(conditions[own_rows(len(index))].astype(np.float32)).to(place)
             predict = _predict(model, control, condition)
@@ -246,8 +243,8 @@ def _conditions(
     control: Control,
     path: Path,
 ) -> np.ndarray:
-    """fp16 ``(N + 1, 3, C, h, w)``: of each film its :data:`VARIANTS`, and last the empty picture; drawn once."""
-    stamp, key = path.with_suffix(".json"), json.dumps([*VARIANTS, *config.classes])
+    """fp16 ``(N + 1, 2, C, h, w)``: of each film its :data:`VARIANTS`, and last the empty picture; drawn once."""
+    stamp, key = path.with_suffix(".json"), json.dumps([*config.classes])
     latents = path.parent / "latents.npy"
     is_there = path.is_file() and stamp.is_file() and stamp.read_text() == key
     if not is_there or path.stat().st_mtime < latents.stat().st_mtime:
@@ -263,12 +260,9 @@ def _conditions(
                 if image_id not in of:
                     rows[i] = rows[-1]
                     continue
-                masks = of[image_id].masks
-                one = generator("one mask", image_id).choice(sorted(masks))
                 pictures = np.stack([
-                    draw(Annotation(masks=masks), colours, size),
+                    draw(Annotation(masks=of[image_id].masks), colours, size),
                     draw(Annotation(boxes=of[image_id].boxes), colours, size),
-                    draw(Annotation(masks={one: masks[one]}), colours, size),
                 ])  # fmt: skip
                 with torch.autocast(model.device.type, model.dtype, enabled=model.dtype != torch.float32):
                     rows[i] = control.condition(model, pictures).cpu().numpy()

@@ -81,6 +81,11 @@ def method_named(name: str) -> Method:
     return METHODS[name]
 
 
+def name_with(method: str, fresh_noise: float) -> str:
+    """What metadata call a method: new noise is no part of any paper's, so it is said."""
+    return f"{method}, fresh noise {fresh_noise:g}" if fresh_noise else method
+
+
 def preset_named(name: str) -> Preset:
     """A preset, or the sentence that names the closest."""
     if name not in PRESETS:

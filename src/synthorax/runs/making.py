@@ -15,6 +15,7 @@ from synthorax import __version__
 from synthorax.dataset import read_png
 from synthorax.diffusion.model import DiffusionModel
 from synthorax.editing.batches import EDITS_PER_ROW
+from synthorax.editing.methods import name_with
 from synthorax.errors import InputError
 from synthorax.runs.folder import RunFolder
 from synthorax.runs.items import BATCH, Batches, Drawing, Item, Made, Noted, make_items
@@ -114,8 +115,7 @@ def make_edits(
         masks = [[_mask(run, getattr(job, which)) for job in some] for which in ("edit_mask", "keep_mask")]
         return EditBatch(some, [_read(source, job) for job in some], masks[0], masks[1], settings)
 
-    fresh = f", fresh noise {settings.fresh_noise:g}" if settings.fresh_noise else ""
-    items = _items(jobs, stage, model, settings, settings.method + fresh)
+    items = _items(jobs, stage, model, settings, name_with(settings.method, settings.fresh_noise))
     making = Drawing(read, draw_edits, model, EDITS_PER_ROW)
     return make_items(run, stage, items, making, dataset, batch_size, batches)
 

@@ -22,6 +22,7 @@ from synthorax import __version__
 from synthorax.classifiers.loading import batches
 from synthorax.dataset import metadata_frame, read_png, write_metadata, write_png
 from synthorax.editing import METHODS, MaskWarning, blur, dilate, edit
+from synthorax.editing.methods import name_with
 from synthorax.errors import InputError, ModelError, RunError
 from synthorax.files import atomic, sha256_of
 from synthorax.progress import track
@@ -69,7 +70,7 @@ def make_stressed(
         seed: of the edits' noise, with each film's id.
         limit: at most so many sources, in the table's order.
         batch_size: rows of a network call; a film comes out the same at one batch size in any company.
-        settings: ``method``, ``preset``, ``guidance_scale``, ``num_inference_steps``, ``skip``, ``outside`` of the edit;
+        settings: ``method``, ``preset``, ``guidance_scale``, ``num_inference_steps``, ``skip``, ``fresh_noise``, ``outside`` of the edit;
             guidance, steps and skip are the model's own unless given.
 
     Returns:
@@ -239,7 +240,8 @@ def _describe(
                 "perturbation_type": shift.name if arm == "edited" else arm,
                 "prompt": {"edited": asked, "sham": shown}.get(arm), "inversion_prompt": caption,
                 "negative_prompt": model.domain(is_simulated), "seed": derive_seed(seed, row["image_id"]),
-                **{name: walk[name] for name in ("method", "preset", "guidance_scale", "num_inference_steps", "skip")},
+                "method": name_with(walk["method"], walk.get("fresh_noise", 0.0)),
+                **{name: walk[name] for name in ("preset", "guidance_scale", "num_inference_steps", "skip")},
                 "model_id": model.model_id, "model_revision": model.model_revision, "model_sha256": model.model_sha256,
                 "score_edit": value, "is_valid": is_valid,
                 "reject_reason": None if is_valid else f"editing score {value:.3f} below {least_score:g}",
