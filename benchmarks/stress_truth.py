@@ -41,6 +41,8 @@ BIASES = {
     "manifestation": ("absent_lung_markings", "a chest drain"),
     "acquisition": ("consolidation", "the site ward"),
 }
+#: Depth of the gas at the apex, of 75 mm: small, or no network needs the drain.
+GAS = (0.25, 0.45)
 METHODS = ("radedit", "diffedit", "lance")
 FILMS = [(finding, shortcut) for finding in (1, 0) for shortcut in (1, 0)]
 
@@ -50,7 +52,10 @@ def film_name(index: int, finding: int, shortcut: int) -> str:
 
 
 def render(folder: Path, shift: str, first: int, n: int, atlas: Atlas) -> list[int]:
-    """Films of ``n`` patients with and without finding and shortcut, masks beside; returns the patients' numbers."""
+    """Films of ``n`` patients with and without finding and shortcut, masks beside; returns the patients' numbers.
+
+    Pneumothoraces are of :data:`GAS`'s sizes, without tension.
+    """
     concept, _ = BIASES[shift]
     found = []
     for index in track(range(first, first + n), f"{shift}: {folder.name}", unit="patients"):
@@ -65,6 +70,9 @@ def render(folder: Path, shift: str, first: int, n: int, atlas: Atlas) -> list[i
         for present, shortcut in FILMS:
             patient = patients[shortcut]
             finding = patient.finding(concept)
+            if shift == "manifestation":
+                size = float(generator(seed, "gas").uniform(*GAS))
+                finding = patient.finding(concept, finding.params | {"side": finding.side, "size": size, "shift_mm": 0.0, "sulcus_mm": 0.0})  # fmt: skip
             shown = [finding] * present
             if shift == "manifestation" and shortcut:
                 drain = patient.finding("chest_drain").params
@@ -139,7 +147,7 @@ def one_shift(shift: str, arguments, model, atlas: Atlas) -> dict:
     seen = [i for i in drawn if json.loads((out / f"sources/{i:05d}.json").read_text())["mask_px"]]
     others = render(out / "truth", shift, 20_000, n_truth, atlas)
     methods = arguments.methods.split(",")
-    config = TrainingConfig(image_size_px=arguments.px, epochs=arguments.epochs)
+    config = TrainingConfig(arguments.backbone, image_size_px=arguments.px, epochs=arguments.epochs)
     strengths = np.linspace(0, 1, arguments.models).tolist()
     label = BIASES[shift][0]
 
@@ -348,6 +356,7 @@ def main() -> None:
     parser.add_argument("--sources", type=int, default=100, help="patients whose films are edited")
     parser.add_argument("--truth", type=int, default=150, help="other patients, truly shifted")
     parser.add_argument("--models", type=int, default=8)
+    parser.add_argument("--backbone", default="small", help="the networks")
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--px", type=int, default=96, help="side of the networks' input")
     parser.add_argument("--preset", default="balanced")
