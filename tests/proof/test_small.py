@@ -7,7 +7,7 @@ import pytest
 
 from synthorax.cli import run
 from synthorax.dataset import read_metadata, read_png
-from synthorax.proof.small import PARTS
+from synthorax.proof.small import PARTS, notes
 from synthorax.proof.small_inputs import FLUID, FLUID_PERCENT, SEVERITY_FILE
 from synthorax.studies.annotations import read_annotations
 
@@ -30,6 +30,16 @@ def test_every_task_is_measured_inside_and_outside(small):
         assert said in page, said
     tasks = pl.read_csv(small / "tables" / "tasks.csv")
     assert tasks.height == 4 * 2 * 2 and {*tasks["task"]} == {"segment", "detect", "severity", "classify"}
+
+
+def test_the_notes_count_gains_by_task_and_figure(small):
+    found = {name: pl.read_csv(small / name / "tables" / "comparisons.csv") for name in PARTS}
+    is_first = pl.int_range(pl.len()).over("metric") == 0
+    gained = pl.when((pl.col("metric") == "mae") & is_first).then(pl.lit("better")).otherwise(pl.lit("worse"))
+    found["chexgen-severity"] = found["chexgen-severity"].with_columns(verdict=gained)
+    gains, losses = notes(found)[-2:]
+    assert "severity, MAE (1 of 2)" in gains
+    assert "severity, MAE (1 of 2); severity, Pearson's r (2 of 2)" in losses
 
 
 def test_nobody_who_is_tested_teaches(small):

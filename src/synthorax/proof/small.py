@@ -116,23 +116,26 @@ def _page(recipe: Recipe, folder: Path, seconds: Mapping[str, float], command: s
 def notes(found: Mapping[str, pl.DataFrame]) -> list[str]:
     """What the figures carry, from the figures."""
     said = ["Virtual patients, one anatomy: nothing here supports a claim about clinical accuracy."]
-    shown = {"better": [], "worse": [], "no difference shown": []}  # type: dict[str, list[str]]
-    for name, frame in found.items():
-        for row in frame.filter(pl.col("metric").is_in(PARTS[name][1])).iter_rows(named=True):
-            shown[row["verdict"]].append(
-                f"{name.removeprefix('chexgen-')}, {row['test']}, {row['arm']}, {NAMES[row['metric']]}"
-            )
-    n = sum(map(len, shown.values()))
+    figures = pl.concat(
+        frame.filter(pl.col("metric").is_in(PARTS[name][1])).select("metric", "verdict", task=pl.lit(name.removeprefix("chexgen-")))
+        for name, frame in found.items()
+    )  # fmt: skip
+    shown = {verdict: figures.filter(verdict=verdict).height for verdict in ("better", "worse", "no difference shown")}  # fmt: skip
     said.append(
-        f"Of {n} differences by synthetic films {len(shown['better'])} are shown to be gains, {len(shown['worse'])} losses; "
-        f"for {len(shown['no difference shown'])} no difference is shown. One in twenty intervals misses 0 by chance."
+        f"Of {figures.height} differences by synthetic films {shown['better']} are shown to be gains, {shown['worse']} losses; "
+        f"for {shown['no difference shown']} no difference is shown. One in twenty intervals misses 0 by chance."
     )
     fewest = min(frame["n_patients"].min() for frame in found.values())  # type: ignore[type-var]
     if fewest < FEW_PATIENTS:
         said.append(f"{fewest} patients are tested: intervals of so few are too narrow, and their verdicts mean nothing.")  # fmt: skip
     for verdict, word in (("better", "Gains"), ("worse", "Losses")):
-        if shown[verdict]:
-            said.append(f"{word}: {'; '.join(shown[verdict])}.")
+        parts = [
+            f"{task}, {NAMES[metric]} ({(part['verdict'] == verdict).sum()} of {part.height})"
+            for (task, metric), part in figures.group_by("task", "metric", maintain_order=True)
+            if verdict in part["verdict"]
+        ]
+        if parts:
+            said.append(f"{word}: {'; '.join(parts)}.")
     return said
 
 
@@ -168,7 +171,7 @@ def _pretrained(frame: pl.DataFrame) -> Table:
         after = _interval(row["second"], row["second_ci_low"], row["second_ci_high"])
         rows.append((row["test"], share, start, before, after, _change(row)))
     heads = ("tested on", "real films", "pretrained on", "from scratch", "after pretraining", "difference")
-    note = "Macro AUROC, mean over seeds with 95 % intervals by patient. n-shot: n films of each label, and n without any."
+    note = "Macro AUROC, mean over seeds with 95 % intervals by patient. n-shot: n films of each label, and n without any. Pretrained networks have trained longer than those from scratch."
     return Table("pretraining", "Pretraining on synthetic films", heads, tuple(rows), note, n_heads=3)
 
 
