@@ -8,14 +8,14 @@ classifier of A's patients that never saw an edit, finds every label as the targ
 checks (``editing.checks``) pass, and lung area and cardiothoracic ratio stay within the limits of ``downstream.anatomy`` (the
 ratio not where the heart's size was asked for). The judge of the retries is another classifier, of B's patients; with ``--real``
 a second oracle reads pneumonia and effusion, from real films alone. The editing score is the shipped encoder's, which saw
-neither edits nor C. *New noise*: ``balanced`` with ``fresh_noise`` 0.8, its sham, and its retries with a stricter judge, which looks at lungs and
-heart, too (by the same segmenters that measure them). The ceiling is
+neither edits nor C. *New noise*: ``balanced`` with ``fresh_noise`` 0.8, its sham, and tries of both (:data:`RETRIED`), of which
+the judge sees the labels, and the segmenters that measure lungs and heart those. The ceiling is
 the true counterfactual, and the same through the autoencoder; the floors are the source itself, the sham edit and the
 blur. Where the true counterfactual does not pass (fluid hides a pneumonia from the oracle), no edit can be judged: a column counts the
 others alone. *Size*: pixels inside the mask that an edit changed visibly, over those that the true counterfactual changed; *place*: how far
 the centres of both changes are apart (medians). Intervals: Wilson, 95 %, one edit a patient and type. Everything is simulated, one anatomy.
-The same command goes on where it stopped, training and films of each arm included (``arms/``). Writes ``validity.json``,
-``validity.md`` and ``failures.png``.
+The same command goes on where it stopped, training and films of each arm included (``arms/``). Writes ``validity.json`` and
+``validity.md`` after each arm, and ``failures.png``.
 """
 
 import argparse
@@ -42,7 +42,7 @@ from synthorax.downstream.anatomy import LIMITS, Segmenters, anatomy, changes
 from synthorax.downstream.image_text import ImageText
 from synthorax.editing import METHODS, PRESETS, blur, check, edit, edit_until, evaluations, sham
 from synthorax.editing.masks import dilate
-from synthorax.editing.retry import Judge, Tried
+from synthorax.editing.retry import Tried
 from synthorax.files import atomic
 from synthorax.perturbations import make_plan, prompt
 from synthorax.phantom import counterfactual_pairs
@@ -61,8 +61,13 @@ ROUND_TRIP = "the same through the autoencoder"
 HEART = "Cardiomegaly"
 #: Beyond this a grey level of the true counterfactual counts as the finding's.
 VISIBLE = 0.08
-#: Of the arms with new noise: its share, tries, and what guidance is multiplied with try by try.
-FRESH, TRIES, STRENGTHS = 0.8, 6, (1.0, 1.0, 0.7, 1.4, 0.7, 1.0)
+#: Of the arms with new noise: its share, tries, and the margin in logits at which a try is enough.
+FRESH, TRIES, ENOUGH = 0.8, 8, 0.5
+#: The retries' share of new noise, and what guidance is multiplied with try by try.
+RETRIED = {
+    "addition": (0.7, (0.7, 1.0, 0.7, 0.55, 0.7, 1.0, 0.7, 1.4)),
+    "removal": (0.8, (1.0, 1.0, 0.7, 1.4, 1.0, 1.4, 0.7, 1.0)),
+}
 #: Side of a pixel of these films at mid-chest.
 MM = OBJECT_PIXEL_MM * 512 / SIZE
 
@@ -137,14 +142,13 @@ def arms(
     rows: list[dict],
     model,
     judge: Classifier,
-    budget: int,
     folder: Path,
     segmenters: Segmenters,
     before: dict,
 ) -> Iterator[tuple[str, np.ndarray, float | None]]:
     """Name, films ``(N, 256, 256)`` and evaluations an edit (shared inversions counted once an edit) of each arm.
 
-    Edited films are kept in ``folder`` and read again where model, settings, edits and judge are the same.
+    Edited films are kept in ``folder`` and read again where model, settings and edits are the same, and the judge where one chose.
     """
     source, truth = (np.stack([row[name] for row in rows]) for name in ("source", "truth"))
     settings = model.edit_settings
@@ -163,10 +167,13 @@ def arms(
     }
     target = states(rows, "labels_after", judge.labels)
     thresholds = np.array(judge.thresholds)
-    state = [model.model_sha256, str(model.dtype), settings, sent, call["seeds"], budget, judge.thresholds]
-    key = hashlib.sha256(json.dumps(state).encode() + source.tobytes() + truth.tobytes()).hexdigest()
+    pixels = source.tobytes() + truth.tobytes()
 
-    def kept(name: str, make: Callable[[], tuple[np.ndarray, float]]) -> tuple[str, np.ndarray, float]:
+    def kept(
+        name: str, make: Callable[[], tuple[np.ndarray, float]], chosen: object = None
+    ) -> tuple[str, np.ndarray, float]:
+        state = [model.model_sha256, str(model.dtype), settings, sent, call["seeds"], chosen]
+        key = hashlib.sha256(json.dumps(state).encode() + pixels).hexdigest()
         path = folder / f"{name.replace(' ', '_').replace(',', '')}.npz"
         if path.exists() and (stored := np.load(path))["key"] == key:
             return name, stored["films"], float(stored["cost"])
@@ -181,32 +188,35 @@ def arms(
         )
         return films, cost[preset]
 
-    def margin(films: np.ndarray, which: Sequence[int]) -> np.ndarray:
-        """How far the judge's nearest label is on the target's side of its threshold; 0 = just there."""
-        logits, at = (np.log(p / (1 - p)) for p in (judge.predict(films).clip(1e-6, 1 - 1e-6), thresholds))
-        return ((logits - at) * np.where(target[list(which)], 1, -1)).min(1)
-
     is_heart = (target != states(rows, "labels_before", judge.labels))[:, list(judge.labels).index(HEART)]
 
-    def strict(films: np.ndarray, which: Sequence[int]) -> np.ndarray:
-        """The same, and how far lungs and heart are within their limits."""
-        change = changes(
-            {name: found[list(which)] for name, found in before.items()}, anatomy(films, segmenters)
-        )
+    def margin(films: np.ndarray, which: Sequence[int]) -> np.ndarray:
+        """How far within its limit is what is nearest to it: a label, in logits, or lungs and heart, 1 = unchanged."""
+        logits, at = (np.log(p / (1 - p)) for p in (judge.predict(films).clip(1e-6, 1 - 1e-6), thresholds))
+        labels = ((logits - at) * np.where(target[which], 1, -1)).min(1)
+        change = changes({name: found[which] for name, found in before.items()}, anatomy(films, segmenters))
         within = {name: 1 - np.abs(values) / LIMITS[name] for name, values in change.items()}
-        ratio = np.where(is_heart[list(which)], np.inf, within["cardiothoracic_ratio"])
-        return np.nan_to_num(
-            np.minimum(margin(films, which), np.minimum(within["lung_area"], ratio)), nan=-9.0
-        )
+        ratio = np.where(is_heart[which], np.inf, within["cardiothoracic_ratio"])
+        return np.nan_to_num(np.minimum(labels, np.minimum(within["lung_area"], ratio)), nan=-9.0)
 
-    def retried(
-        preset: str, judge: Judge = margin, tries: int = budget, **settings
-    ) -> tuple[np.ndarray, float]:
+    kinds = np.array([KINDS[row["perturbation_type"]] for row in rows])
+
+    def retried(kind: str, asked: str) -> tuple[np.ndarray, np.ndarray]:
+        """The edits of a kind and their evaluations."""
+        which, (fresh, strengths) = np.flatnonzero(kinds == kind), RETRIED[kind]
+        own = {key: [value[i] for i in which] if isinstance(value, list) else value for key, value in call.items()}  # fmt: skip
+        prompts, inverted = ([sent[key][i] for i in which] for key in (asked, "inversion_prompt"))
         tried: Tried = edit_until(
-            source, sent["prompt"], judge, inversion_prompts=sent["inversion_prompt"], preset=preset, accept=0.0,
-            budget=tries, **settings, **call,
+            source[which], prompts, lambda films, some: margin(films, which[some]), inversion_prompts=inverted,
+            preset="balanced", fresh_noise=fresh, strengths=strengths, accept=ENOUGH, budget=TRIES, **own,
         )  # fmt: skip
-        return tried.images, float(tried.n_tries.mean() * cost[preset])
+        return tried.images, tried.n_tries * cost["balanced"]
+
+    def both(asked: str) -> tuple[np.ndarray, float]:
+        films, spent = np.empty_like(source), np.empty(len(rows))
+        for kind in RETRIED:
+            films[kinds == kind], spent[kinds == kind] = retried(kind, asked)
+        return films, float(spent.mean())
 
     yield "true counterfactual", truth, None
     decoded = model.decode(model.encode(torch.from_numpy(truth))).float().numpy()
@@ -219,8 +229,6 @@ def arms(
     yield exact
     for preset in ("balanced", "fast"):
         yield kept(preset, lambda preset=preset: edited(preset))
-    for preset in ("fast", "exact"):
-        yield kept(f"{preset}, up to {budget} tries", lambda preset=preset: retried(preset))
     new = {"preset": "balanced", "fresh_noise": FRESH}
     yield kept(
         "sham, new noise", lambda: (sham(source, sent["inversion_prompt"], **new, **call), cost["balanced"])
@@ -232,10 +240,9 @@ def arms(
             cost["balanced"],
         ),
     )
-    yield kept(
-        f"balanced, new noise, up to {TRIES} tries",
-        lambda: retried(judge=strict, tries=TRIES, strengths=STRENGTHS, **new),
-    )
+    how = [TRIES, ENOUGH, RETRIED, judge.thresholds]
+    yield kept(f"balanced, new noise, up to {TRIES} tries", lambda: both("prompt"), how)
+    yield kept(f"its sham, up to {TRIES} tries", lambda: both("inversion_prompt"), how)
 
 
 def share(hits: np.ndarray) -> dict:
@@ -322,7 +329,6 @@ def main() -> None:
         "--size", type=int, default=192, help="side of the films that oracle and judge see, px"
     )
     parser.add_argument("--epochs", type=int, default=18)
-    parser.add_argument("--budget", type=int, default=4)
     parser.add_argument("--model", default=None)
     parser.add_argument("--dtype", default="auto")
     arguments = parser.parse_args()
@@ -340,8 +346,14 @@ def main() -> None:
     segmenters, encoder = Segmenters.load(), ImageText.shipped()
     second = arguments.real and of_real_films(arguments.real, out)
     before, true = (anatomy(np.stack([row[key] for row in rows]), segmenters) for key in ("source", "truth"))
+    found = {
+        "model": model.model_id, "model_sha256": model.model_sha256, "dtype": str(model.dtype), "settings": model.edit_settings,
+        "methods": list(METHODS), "n": arguments.n,
+        "cohorts": {key: [str(folder) for folder in getattr(arguments, key)] for key in ("oracle", "judge")} | {"edit": str(arguments.edit)},
+        "oracle_on_true_films": _oracle_alone(rows, oracle, model), "second_on_true_films": second and _oracle_alone(rows, second, model),
+    }  # fmt: skip
     results = []
-    for name, films, cost in arms(rows, model, judge, arguments.budget, out / "arms", segmenters, before):
+    for name, films, cost in arms(rows, model, judge, out / "arms", segmenters, before):
         table = judged(
             films, rows, oracle, second, segmenters, encoder, before, true, is_composed=name != ROUND_TRIP
         )
@@ -362,15 +374,13 @@ def main() -> None:
             })  # fmt: skip
         if name == "fast":
             _picture(out / "failures.png", rows, films, table)
-    found = {
-        "model": model.model_id, "model_sha256": model.model_sha256, "dtype": str(model.dtype), "settings": model.edit_settings,
-        "methods": list(METHODS), "n": arguments.n, "cohorts": {key: str(getattr(arguments, key)) for key in ("oracle", "judge", "edit")},
-        "oracle_on_true_films": _oracle_alone(rows, oracle, model), "second_on_true_films": second and _oracle_alone(rows, second, model),
-        "seconds": round(time.perf_counter() - began),
-        "results": results,
-    }  # fmt: skip
-    (out / "validity.json").write_text(json.dumps(found, indent=1))
-    (out / "validity.md").write_text(_markdown(results))
+        said = found | {"seconds": round(time.perf_counter() - began), "results": results}
+        for file, text in (
+            ("validity.json", json.dumps(said, indent=1)),
+            ("validity.md", _markdown(results)),
+        ):
+            with atomic(out / file) as unfinished:
+                unfinished.write_text(text)
     print(_markdown(results))
 
 
