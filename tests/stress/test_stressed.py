@@ -105,9 +105,11 @@ def test_the_command_writes_figures_and_one_page(table_path, tmp_path, tiny, mod
 
 def test_a_custom_shift_and_corruptions(table_path, tmp_path, tiny, module, capsys):
     words = ["stress", "custom", f"{module}:shortcut", "--films", str(table_path), "--out", str(tmp_path / "s"), "--model", str(tiny.pipeline)]  # fmt: skip
-    words += ["--prompt", "Left mass.", "--target-after", "1", "--whole", "--name", "mass", "--limit", "2", "--simulated", "--num-inference-steps", "2", "--skip", "0"]  # fmt: skip
+    words += ["--prompt", "Left mass.", "--target-after", "1", "--whole", "--name", "mass", "--limit", "2", "--simulated", "--num-inference-steps", "2", "--skip", "0", "--fresh-noise", "0.8"]  # fmt: skip
     assert run([*words, "--score", "shipped", "--least-score", "-1"]) == 0
-    scores = read_metadata(tmp_path / "s").filter(perturbation_type="mass")["score_edit"]
+    rows = read_metadata(tmp_path / "s")
+    assert {*rows.filter(perturbation_type="mass")["method"]} == {"radedit, fresh noise 0.8"}
+    scores = rows.filter(perturbation_type="mass")["score_edit"]
     assert scores.null_count() == 0 and scores.abs().max() <= 1
     real = [word for word in words if word != "--simulated"]
     assert run([*real, "--score", "shipped"]) == 2

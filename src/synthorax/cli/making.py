@@ -17,6 +17,12 @@ Guidance = Annotated[
     typer.Option(help="Strength of the prompt: 1 is none. Default of these three: the model's own."),
 ]
 Steps = Annotated[int | None, typer.Option(min=1, help="Denoising steps.")]
+FreshNoise = Annotated[
+    float | None,
+    typer.Option(
+        min=0, max=1, help="Share of the source's noise that is new inside the edit mask: more removes more."
+    ),
+]
 Sampler = Annotated[str | None, typer.Option(help="ddim, ancestral, dpm-solver, dpm-solver-sde.")]
 Out = Annotated[Path, typer.Option(help="Run folder; the same command over a killed run finishes it.")]
 Device = Annotated[str, typer.Option(help="A torch device: cpu, cuda, cuda:1, mps.")]
@@ -71,14 +77,7 @@ def edit(
     outside: Annotated[
         str, typer.Option(help="free, or exact: nothing changes outside the edit mask and its seam.")
     ] = "free",
-    fresh_noise: Annotated[
-        float | None,
-        typer.Option(
-            min=0,
-            max=1,
-            help="Share of the source's noise that is new inside the edit mask: more removes more.",
-        ),
-    ] = None,
+    fresh_noise: FreshNoise = None,
     judge: Annotated[
         list[str] | None,
         typer.Option(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from synthorax.cli.classifiers import Model, Names, names_of
+from synthorax.cli.making import FreshNoise
 
 if TYPE_CHECKING:
     from synthorax.stress import Shift
@@ -74,7 +75,7 @@ def acquisition(
     tested: Model, films: Films, out: Out, output: Output = None, threshold: Threshold = None,
     robust: Robust = None, robust_output: RobustOutput = None, robust_threshold: RobustThreshold = None,
     model: Editor = None, prompt: Prompt = None, guidance_scale: Guidance = None, num_inference_steps: Steps = None, skip: Skip = None,
-    method: Method = "radedit", preset: PresetOption = "exact", score: ScoreOption = None, least_score: LeastScore = 0.2,
+    fresh_noise: FreshNoise = None, method: Method = "radedit", preset: PresetOption = "exact", score: ScoreOption = None, least_score: LeastScore = 0.2,
     simulated: Simulated = False, seed: Seed = 0, limit: Limit = None, device: Device = "cpu",
 ) -> None:  # fmt: skip
     """A model that learned the hospital: findings go, all outside their boxes stays (RadEdit, section 5.2)."""
@@ -86,7 +87,7 @@ def manifestation(
     tested: Model, films: Films, out: Out, output: Output = None, threshold: Threshold = None,
     robust: Robust = None, robust_output: RobustOutput = None, robust_threshold: RobustThreshold = None,
     model: Editor = None, prompt: Prompt = None, guidance_scale: Guidance = None, num_inference_steps: Steps = None, skip: Skip = None,
-    method: Method = "radedit", preset: PresetOption = "exact", score: ScoreOption = None, least_score: LeastScore = 0.2,
+    fresh_noise: FreshNoise = None, method: Method = "radedit", preset: PresetOption = "exact", score: ScoreOption = None, least_score: LeastScore = 0.2,
     simulated: Simulated = False, seed: Seed = 0, limit: Limit = None, device: Device = "cpu",
 ) -> None:  # fmt: skip
     """A model that learned the drain: pneumothoraces go, the drain in the keep mask stays (RadEdit, section 5.3)."""
@@ -106,7 +107,7 @@ def custom(
     output: Output = None, threshold: Threshold = None,
     robust: Robust = None, robust_output: RobustOutput = None, robust_threshold: RobustThreshold = None,
     model: Editor = None, guidance_scale: Guidance = None, num_inference_steps: Steps = None, skip: Skip = None,
-    method: Method = "radedit", preset: PresetOption = "exact", score: ScoreOption = None, least_score: LeastScore = 0.2,
+    fresh_noise: FreshNoise = None, method: Method = "radedit", preset: PresetOption = "exact", score: ScoreOption = None, least_score: LeastScore = 0.2,
     simulated: Simulated = False, seed: Seed = 0, limit: Limit = None, device: Device = "cpu",
 ) -> None:  # fmt: skip
     """A shift of your own: any prompt, any masks."""
@@ -128,7 +129,7 @@ def population(
     robust_output: Annotated[str | None, typer.Option(help="Its lungs; default as --output.")] = None,
     kinds: Annotated[str | None, typer.Option(help="By commas: oedema, pacemaker, consolidation; default all.")] = None,
     model: Editor = None, guidance_scale: Guidance = None, num_inference_steps: Steps = None, skip: Skip = None,
-    method: Method = "radedit", preset: PresetOption = "exact", score: ScoreOption = None, least_score: LeastScore = 0.2,
+    fresh_noise: FreshNoise = None, method: Method = "radedit", preset: PresetOption = "exact", score: ScoreOption = None, least_score: LeastScore = 0.2,
     simulated: Simulated = False, seed: Seed = 0, limit: Limit = None, device: Device = "cpu",
 ) -> None:  # fmt: skip
     """A lung segmenter under oedema, pacemaker, consolidation: Dice and distances (RadEdit, section 5.4)."""
@@ -153,7 +154,7 @@ def population(
     segmenter = load_segmenter(tested, output, device=device)
     reference = None if robust is None else load_segmenter(robust, robust_output or output, device=device)
     editor = load_model(model, device=device)
-    walk = {"guidance_scale": guidance_scale, "num_inference_steps": num_inference_steps, "skip": skip}
+    walk = {"guidance_scale": guidance_scale, "num_inference_steps": num_inference_steps, "skip": skip, "fresh_noise": fresh_noise}  # fmt: skip
     stressed = {
         kind: make_lungs_stressed(
             table, in_own_words(POPULATION[kind], EMBEDDED_PROMPTS[kind] if model is None else {}), editor, out / kind,
@@ -231,7 +232,7 @@ def scan(
     leave_out: Annotated[str | None, typer.Option(help="Concepts that are the tested finding itself, by commas.")] = None,
     output: Output = None, threshold: Threshold = None,
     model: Editor = None, guidance_scale: Guidance = None, num_inference_steps: Steps = None, skip: Skip = None,
-    method: Method = "radedit", preset: PresetOption = "balanced", simulated: Simulated = False, seed: Seed = 0, limit: Limit = None, device: Device = "cpu",
+    fresh_noise: FreshNoise = None, method: Method = "radedit", preset: PresetOption = "balanced", simulated: Simulated = False, seed: Seed = 0, limit: Limit = None, device: Device = "cpu",
 ) -> None:  # fmt: skip
     """Which shift hurts most: every finding and device put into films of target 0, against shams, adjusted by Holm."""
     from synthorax.classifiers import load_tested
@@ -242,7 +243,7 @@ def scan(
     table = read_films(films)
     reader = load_tested(tested, output, threshold=threshold, device=device)
     editor = load_model(model, device=device)
-    walk = {"guidance_scale": guidance_scale, "num_inference_steps": num_inference_steps, "skip": skip}
+    walk = {"guidance_scale": guidance_scale, "num_inference_steps": num_inference_steps, "skip": skip, "fresh_noise": fresh_noise}  # fmt: skip
     stressed = {
         name: (out / name, make_stressed(
             table, shift, editor, out / name, is_simulated=simulated, seed=seed, limit=limit, method=method, preset=preset,
@@ -282,7 +283,8 @@ def _score(named: str | None, simulated: bool, device: str) -> "Score | None":
 def _test(
     name: str, shift: "Shift | None", tested: str, films: Path, out: Path, output: str | None, threshold: float | None,
     robust: str | None, robust_output: str | None, robust_threshold: float | None, model: str | None, prompt: str | None,
-    guidance_scale: float | None, num_inference_steps: int | None, skip: float | None, method: str, preset: str,
+    guidance_scale: float | None, num_inference_steps: int | None, skip: float | None, fresh_noise: float | None,
+    method: str, preset: str,
     score: str | None, least_score: float, simulated: bool, seed: int, limit: int | None, device: str,
 ) -> None:  # fmt: skip
     from dataclasses import replace
@@ -301,7 +303,7 @@ def _test(
     if shift is None:
         embedded = in_words([], Vocabulary.load()) if model is None else None
         shift = replace(SHIFTS[name], prompt=prompt or embedded or SHIFTS[name].prompt)
-    walk = {"guidance_scale": guidance_scale, "num_inference_steps": num_inference_steps, "skip": skip}
+    walk = {"guidance_scale": guidance_scale, "num_inference_steps": num_inference_steps, "skip": skip, "fresh_noise": fresh_noise}  # fmt: skip
     stressed = make_stressed(
         table, shift, load_model(model, device=device), out,
         score=_score(score, simulated, device), least_score=least_score, is_simulated=simulated, seed=seed, limit=limit,
