@@ -5,7 +5,8 @@
 COHORT is a folder of ``phantom sample``. Patients are split 50 / 10 / 40. **Women are underdiagnosed**: of the training and validation films,
 four in five women's effusions and pneumothoraces are recorded as absent. Truth is the classifier on the test
 patients, whom nothing has seen and whose labels are right. The embedded model makes a twin of each test film (findings, sides, sex, age, view in the
-prompt) and the films that sex and label combinations of the biased set lack (``synthorax bias fill --by sex``). *Before*:
+prompt) and the films that sex and label combinations of the biased set lack (``synthorax bias fill --by sex``); both are made again, up to
+five times, until a judge of the training films reads the sex that was asked for. *Before*:
 trained on the biased set, *after*: on it and the fill. F1 is weighted over labels; intervals by bootstrap over patients, the
 difference paired. Sensitivity for what was not recorded is beside it, women and men. Everything is simulated, one anatomy.
 ``bias.md`` and ``bias.json`` hold it all; the same command goes on where it was stopped.
@@ -35,7 +36,7 @@ from synthorax.runs.plan_edits import generate_films
 from synthorax.seeds import generator
 from synthorax.studies import read_manifest, split_by_patient, write_manifest
 
-MISSED, SEX, SHARE, SIDE, LEAST = ("Pleural Effusion", "Pneumothorax"), "F", 0.8, 96, 10
+MISSED, SEX, SHARE, SIDE, LEAST, BUDGET = ("Pleural Effusion", "Pneumothorax"), "F", 0.8, 96, 10, 5
 SPLITS = {"train": 0.5, "validation": 0.1, "test": 0.4}
 
 
@@ -60,12 +61,32 @@ def biased(cohorts: list[Path], out: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
     return films, table
 
 
+def sex_reader(examples: Examples, films: pl.DataFrame, split: str, out: Path) -> Classifier:
+    """Sex from a split's films."""
+    sexes = films.filter(split=split)["sex"]
+    targets = np.array([[one == "F", one == "M"] for one in sexes], np.float32)
+    config = TrainingConfig(image_size_px=SIDE, epochs=10, precision="fp32")
+    return train(config, list(examples.split(split).paths), targets, ["sex:F", "sex:M"], out=out, note="virtual patients")  # fmt: skip
+
+
+def sexes_obeyed(run: Path, reader: Classifier, asked: pl.DataFrame) -> str:
+    """In how many films of a run judge and reader see the sex that was asked for."""
+    table = read_metadata(run / "synthetic").join(asked.select("study_id", "sex"), on="study_id")
+    wanted = (table["sex"] == "M").to_numpy()
+    stands = reader.predict([str(run / "synthetic" / name) for name in table["file_name"]]).argmax(1) == wanted  # fmt: skip
+    first = json.loads((run / "judged.json").read_text())["groups"][0]
+    return (
+        f"{run.name}: the judge reads sex as asked in {100 * first['passed_at_first']:.0f} % of {first['n']} first tries, in "
+        f"{100 * first['passed']:.0f} % after {first['mean_tries']:.2f} tries; another reader in {100 * stands.mean():.0f} % then.\n"
+    )
+
+
 def made(table: pl.DataFrame, out: Path, name: str, given: dict, limit: int | None = None) -> Path:
-    """The run of a table of prompts."""
+    """The run of a table of prompts, of which the judge of sex has films made again."""
     path = out / f"{name}.parquet"
     with atomic(path) as temporary:
         table.write_parquet(temporary)
-    generate_films(path, out / name, given, 0, Means(limit=limit), domain="simulated")
+    generate_films(path, out / name, given, 0, Means(limit=limit), judges=[str(out / "sex-judge")], budget=BUDGET, domain="simulated")  # fmt: skip
     return out / name
 
 
@@ -94,6 +115,8 @@ def main() -> None:
     words = Vocabulary.load()
     examples = read_examples(out / "studies.parquet", out / "concepts.parquet")
     none = ([], np.zeros((0, len(examples.labels)), np.float32))
+    sex_reader(examples, films, "train", out / "sex-judge")
+    reader = sex_reader(examples, films, "test", out / "sex-reader")
     before = taught(examples, none, out / "before", asked.epochs)
     fitted = films.filter(split="train")
     fill = filling(fitted, table.filter(pl.col("image_id").is_in(fitted["image_id"].to_list())), words, by=["sex"])  # fmt: skip
@@ -111,6 +134,10 @@ def main() -> None:
         for name in ("before", "after")
     }  # fmt: skip
     lines = [f"{fitted.height} training films ({fitted.filter(sex=SEX).height} of women), {fill.height} filled in, {tested.height} test films, {found['before']['n_cases']} of them with a twin.\n"]  # fmt: skip
+    lines += [
+        sexes_obeyed(twins, reader, matched(tested, of_tested, words)),
+        sexes_obeyed(out / "fill", reader, fill),
+    ]
     lines += correlations(found, out)
     lines += gaps(examples.split("test"), tested, {"before": before, "after": after})
     with atomic(out / "bias.md") as temporary:
