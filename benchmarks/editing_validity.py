@@ -65,8 +65,8 @@ VISIBLE = 0.08
 FRESH, TRIES, ENOUGH = 0.8, 8, 0.5
 #: The retries' share of new noise, and what guidance is multiplied with try by try.
 RETRIED = {
-    "addition": (0.7, (0.7, 1.0, 0.7, 0.55, 0.7, 1.0, 0.7, 1.4)),
     "removal": (0.8, (1.0, 1.0, 0.7, 1.4, 1.0, 1.4, 0.7, 1.0)),
+    "addition": (0.7, (0.7, 1.0, 0.7, 0.55, 0.7, 1.0, 0.7, 1.4)),
 }
 #: Side of a pixel of these films at mid-chest.
 MM = OBJECT_PIXEL_MM * 512 / SIZE
@@ -201,8 +201,8 @@ def arms(
 
     kinds = np.array([KINDS[row["perturbation_type"]] for row in rows])
 
-    def retried(kind: str, asked: str) -> tuple[np.ndarray, np.ndarray]:
-        """The edits of a kind and their evaluations."""
+    def retried(kind: str, asked: str) -> tuple[np.ndarray, float]:
+        """The edits of a kind, and evaluations an edit."""
         which, (fresh, strengths) = np.flatnonzero(kinds == kind), RETRIED[kind]
         own = {key: [value[i] for i in which] if isinstance(value, list) else value for key, value in call.items()}  # fmt: skip
         prompts, inverted = ([sent[key][i] for i in which] for key in (asked, "inversion_prompt"))
@@ -210,13 +210,15 @@ def arms(
             source[which], prompts, lambda films, some: margin(films, which[some]), inversion_prompts=inverted,
             preset="balanced", fresh_noise=fresh, strengths=strengths, accept=ENOUGH, budget=TRIES, **own,
         )  # fmt: skip
-        return tried.images, tried.n_tries * cost["balanced"]
+        return tried.images, float(tried.n_tries.mean() * cost["balanced"])
 
-    def both(asked: str) -> tuple[np.ndarray, float]:
-        films, spent = np.empty_like(source), np.empty(len(rows))
-        for kind in RETRIED:
-            films[kinds == kind], spent[kinds == kind] = retried(kind, asked)
-        return films, float(spent.mean())
+    def both(name: str, asked: str) -> tuple[str, np.ndarray, float]:
+        films, spent = np.empty_like(source), []
+        for kind, how in RETRIED.items():
+            chosen = [TRIES, ENOUGH, how, judge.thresholds]
+            _, films[kinds == kind], some = kept(f"{name}, {kind}s", lambda kind=kind: retried(kind, asked), chosen)  # fmt: skip
+            spent.append(some)
+        return name, films, float(np.mean(spent))
 
     yield "true counterfactual", truth, None
     decoded = model.decode(model.encode(torch.from_numpy(truth))).float().numpy()
@@ -240,9 +242,8 @@ def arms(
             cost["balanced"],
         ),
     )
-    how = [TRIES, ENOUGH, RETRIED, judge.thresholds]
-    yield kept(f"balanced, new noise, up to {TRIES} tries", lambda: both("prompt"), how)
-    yield kept(f"its sham, up to {TRIES} tries", lambda: both("inversion_prompt"), how)
+    yield both(f"balanced, new noise, up to {TRIES} tries", "prompt")
+    yield both(f"its sham, up to {TRIES} tries", "inversion_prompt")
 
 
 def share(hits: np.ndarray) -> dict:
