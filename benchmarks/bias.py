@@ -126,7 +126,8 @@ def main() -> None:
     after = taught(examples, (paths, targets), out / "after", asked.epochs)
     tested = films.filter(split="test")
     of_tested = table.filter(pl.col("image_id").is_in(tested["image_id"].to_list()))
-    twins = made(matched(tested, of_tested, words), out, "twins", given, asked.twins)
+    twins_asked = matched(tested, of_tested, words)
+    twins = made(twins_asked, out, "twins", given, asked.twins)
     found = {
         name: bias_on_studies(
             out / name, out / "studies.parquet", out / "concepts.parquet", twins, out / f"{name}-bias", least_patients=LEAST
@@ -135,7 +136,7 @@ def main() -> None:
     }  # fmt: skip
     lines = [f"{fitted.height} training films ({fitted.filter(sex=SEX).height} of women), {fill.height} filled in, {tested.height} test films, {found['before']['n_cases']} of them with a twin.\n"]  # fmt: skip
     lines += [
-        sexes_obeyed(twins, reader, matched(tested, of_tested, words)),
+        sexes_obeyed(twins, reader, twins_asked),
         sexes_obeyed(out / "fill", reader, fill),
     ]
     lines += correlations(found, out)
